@@ -1,0 +1,107 @@
+"""llama.cpp through xllamacpp: its own C++ server inside a small launcher, on any CPU."""
+
+from engine_adapters.base import (
+    BuildSpec,
+    CheckpointSpec,
+    EngineAdapter,
+    LaunchSpec,
+    RequestDialect,
+    UnsupportedVariant,
+)
+from experiments.schema.variant import Quantization, Variant
+
+GGUF_TYPES = {
+    Quantization.BF16: "BF16",
+    Quantization.F16: "F16",
+    Quantization.Q8_0: "Q8_0",
+    Quantization.Q6_K: "Q6_K",
+    Quantization.Q5_K_M: "Q5_K_M",
+    Quantization.Q4_K_M: "Q4_K_M",
+    Quantization.Q4_0: "Q4_0",
+}
+KV_TYPES = ("f16", "bf16", "q8_0", "q4_0")
+
+
+def checkpoint(variant: Variant) -> CheckpointSpec:
+    """A GGUF file of the type that the quantization names."""
+    if variant.quantization not in GGUF_TYPES:
+        can = ", ".join(GGUF_TYPES)
+        raise UnsupportedVariant(f"llama.cpp loads GGUF ({can}); it has no {variant.quantization}")
+    return CheckpointSpec("gguf", GGUF_TYPES[variant.quantization])
+
+
+def build_spec(variant: Variant) -> BuildSpec | None:
+    """The wheel holds the compiled server: there is nothing to build."""
+    return None
+
+
+def launch_spec(variant: Variant) -> LaunchSpec:
+    """The launcher's flags; each slot has `max_model_len` tokens of context."""
+    checkpoint(variant)
+    _refuse(variant)
+    argv = ["{python}", "{launchers}/llama_cpp.py", "--model", "{model}", "--host", "{host}", "--port", "{port}"]
+    argv += ["--slots", str(variant.max_num_seqs or 8), "--context", str(variant.max_model_len or 2048)]
+    if variant.cpu_threads is not None:
+        argv += ["--threads", str(variant.cpu_threads)]
+    if variant.kv_cache_dtype is not None:
+        argv += ["--kv-type", variant.kv_cache_dtype]
+    if variant.prefix_cache:
+        argv.append("--prefix-cache")
+    if variant.seed is not None:
+        argv += ["--seed", str(variant.seed)]
+    return LaunchSpec(
+        argv=(*argv, *variant.extra_args),
+        env=tuple((item.name, item.value) for item in variant.env),
+        packages=(f"xllamacpp=={variant.engine_version}",),
+        start_timeout_s=120.0,
+    )
+
+
+def _refuse(variant: Variant) -> None:
+    """What this server has no word for is refused, so that it is never silently ignored."""
+    refused = {
+        "runtime": variant.runtime != "environment" and "it runs in an environment of its own only",
+        "hardware": variant.hardware != "cpu" and "the wheel of xllamacpp computes on the CPU only",
+        "engine_profile": variant.engine_profile != "default" and "it has no tuned profile",
+        "tensor_parallel": variant.tensor_parallel > 1 and "it runs on one device",
+        "pipeline_parallel": variant.pipeline_parallel > 1 and "it runs on one device",
+        "expert_parallel": variant.expert_parallel > 1 and "it runs on one device",
+        "kv_cache_dtype": variant.kv_cache_dtype not in (None, *KV_TYPES) and f"it takes {', '.join(KV_TYPES)}",
+        "gpu_memory_fraction": variant.gpu_memory_fraction is not None and "it uses no GPU",
+        "chunked_prefill": variant.chunked_prefill is not None and "it always splits prompts into batches",
+        "speculative_tokens": variant.speculative_tokens is not None and "the launcher does not offer it",
+        "dummy_weights": variant.dummy_weights and "it needs a GGUF file; use a synthetic model source",
+        "trust_remote_code": variant.trust_remote_code and "it runs no code of a model",
+    }
+    for field, reason in refused.items():
+        if reason:
+            raise UnsupportedVariant(f"llama.cpp: {field}={getattr(variant, field)}: {reason}")
+
+
+def request_dialect(variant: Variant) -> RequestDialect:
+    """Sampling is always sent, since the defaults differ between engines; the prompt cache is off unless asked for."""
+    greedy = {"temperature": 0.0, "top_k": 1, "top_p": 1.0, "min_p": 0.0, "seed": variant.seed or 0}
+    return RequestDialect(
+        body={**greedy, "cache_prompt": bool(variant.prefix_cache)},
+        exact_output={"ignore_eos": True},
+        usage_in_stream="always",
+    )
+
+
+ADAPTER = EngineAdapter(
+    name="llama_cpp",
+    title="llama.cpp (xllamacpp)",
+    runtimes=("environment",),
+    launch_spec=launch_spec,
+    checkpoint=checkpoint,
+    build_spec=build_spec,
+    request_dialect=request_dialect,
+    metric_names={
+        "requests_running": "llamacpp:requests_processing",
+        "requests_waiting": "llamacpp:requests_deferred",
+        "prompt_tokens": "llamacpp:prompt_tokens_total",
+        "cached_prompt_tokens": "llamacpp:prompt_tokens_cached_total",
+        "output_tokens": "llamacpp:tokens_predicted_total",
+    },
+    release_package="xllamacpp",
+)

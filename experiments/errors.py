@@ -1,0 +1,117 @@
+"""The errors that a person may meet, and the exit code of each.
+
+* DynoError                  something that stops the command, said without a traceback
+  x InputError          (2)  an argument or a file says something that cannot be: every problem of it at once
+  x SetupError          (3)  the machine, the network or the store lacks what the work needs
+    - DownloadError          a model's source did not give it
+    - QuantizationError      a checkpoint could not be made, or is not what was asked for
+    - BuildError             an engine could not be compiled, or its environment not made
+    - LaunchError            a server did not become ready
+  x MeasurementError    (4)  a server ran, and the measurement of it did not succeed
+    - ServerDied             the server ended while it was measured
+    - WrongAnswer            the server answers, but not what was asked of it
+  x PublishError        (3)  results are on disk, and the tracking store did not take them
+
+Ctrl-C exits with 130.
+"""
+
+from dataclasses import dataclass
+
+EXIT_OK = 0
+EXIT_INPUT = 2
+EXIT_SETUP = 3
+EXIT_MEASUREMENT = 4
+EXIT_INTERRUPTED = 130
+
+
+class DynoError(Exception):
+    """What, where and what to do; `stage` names the stage of the pipeline, `log_excerpt` the engine's last words."""
+
+    exit_code = EXIT_SETUP
+    stage = ""
+
+    def __init__(self, message: str, *, log_excerpt: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.log_excerpt = log_excerpt
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Prefect pickles exceptions into states; keyword-only arguments need telling.
+        return (_rebuild, (type(self), self.message, self.log_excerpt))
+
+
+def _rebuild(kind: type[DynoError], message: str, log_excerpt: str) -> DynoError:
+    return kind(message, log_excerpt=log_excerpt)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a file: `where` is a key path such as `variants[2].quantization`."""
+
+    file: str
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.file, self.where, self.what) if part)
+
+
+class InputError(DynoError):
+    """All problems of what a person wrote."""
+
+    exit_code = EXIT_INPUT
+
+    def __init__(self, message: str = "", *, problems: tuple[Problem, ...] = (), log_excerpt: str = "") -> None:
+        super().__init__(message or "\n".join(map(str, problems)), log_excerpt=log_excerpt)
+        self.problems = problems
+
+
+class SetupError(DynoError):
+    """The machine, the network or the store lacks what the work needs."""
+
+
+class DownloadError(SetupError):
+    """A model's source did not give it."""
+
+    stage = "download"
+
+
+class QuantizationError(SetupError):
+    """A checkpoint could not be made, or is not what was asked for."""
+
+    stage = "quantize"
+
+
+class BuildError(SetupError):
+    """An engine could not be compiled, or its environment not made."""
+
+    stage = "build"
+
+
+class LaunchError(SetupError):
+    """A server did not become ready."""
+
+    stage = "launch"
+
+
+class MeasurementError(DynoError):
+    """A server ran, and the measurement of it did not succeed."""
+
+    exit_code = EXIT_MEASUREMENT
+    stage = "load sweep"
+
+
+class ServerDied(MeasurementError):
+    """The server ended while it was measured."""
+
+
+class WrongAnswer(MeasurementError):
+    """The server answers, but not what was asked of it."""
+
+    stage = "warm up"
+
+
+class PublishError(DynoError):
+    """Results are on disk, and the tracking store did not take them."""
+
+    stage = "publish"

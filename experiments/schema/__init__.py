@@ -1,0 +1,1 @@
+"""The vocabulary of an experiment: what a person writes, parsed once, frozen, and expanded into cells."""

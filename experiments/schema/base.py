@@ -1,0 +1,28 @@
+"""The base of everything that a person writes, and the identity of content."""
+
+import hashlib
+import json
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+"""A name that a person chooses: it becomes part of file names and MLflow tags."""
+
+
+class Spec(BaseModel):
+    """Frozen; an unknown key is an error; numbers are not made from strings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+
+def content_id(*parts: object) -> str:
+    """The first 12 hex digits of the SHA-256 of canonical JSON: equal content, equal id, on every machine."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} has no canonical form")

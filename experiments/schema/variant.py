@@ -1,0 +1,78 @@
+"""A variant: one system under test. Two equal variants are the same server."""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from experiments.schema.base import Name, Spec, content_id
+from experiments.schema.model import Model
+
+
+class Quantization(StrEnum):
+    """The precision of the weights, in neutral words; each engine's adapter says which artifact that means for it."""
+
+    BF16 = "bf16"
+    F16 = "f16"
+    FP8 = "fp8"
+    FP8_BLOCK = "fp8_block"
+    INT8 = "int8"
+    W8A8 = "w8a8"
+    INT4_AWQ = "int4_awq"
+    NF4 = "nf4"
+    Q8_0 = "q8_0"
+    Q6_K = "q6_k"
+    Q5_K_M = "q5_k_m"
+    Q4_K_M = "q4_k_m"
+    Q4_0 = "q4_0"
+
+
+class EnvironmentVariable(Spec):
+    """One variable of the server's environment. Never a secret: secrets come from dyno's own environment."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    value: str
+
+
+class Variant(Spec):
+    """Engine and version, model, quantization, parallelism, flags, hardware. None means: the engine's own default."""
+
+    engine: Name
+    engine_version: Name
+    model: Model
+    quantization: Quantization
+    hardware: Name = "cpu"
+    runtime: Literal["environment", "container", "endpoint"] = "environment"
+    engine_profile: Name = "default"
+    tensor_parallel: Annotated[int, Field(ge=1)] = 1
+    pipeline_parallel: Annotated[int, Field(ge=1)] = 1
+    expert_parallel: Annotated[int, Field(ge=1)] = 1
+    max_model_len: Annotated[int, Field(ge=1)] | None = None
+    max_num_seqs: Annotated[int, Field(ge=1)] | None = None
+    kv_cache_dtype: Literal["f16", "bf16", "fp8", "fp8_e4m3", "fp8_e5m2", "q8_0", "q4_0"] | None = None
+    gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    prefix_cache: bool | None = None
+    chunked_prefill: bool | None = None
+    speculative_tokens: Annotated[int, Field(ge=1)] | None = None
+    cpu_threads: Annotated[int, Field(ge=1)] | None = None
+    dummy_weights: bool = False
+    trust_remote_code: bool = False
+    seed: int | None = None
+    extra_args: tuple[str, ...] = ()
+    env: tuple[EnvironmentVariable, ...] = ()
+
+    def identity(self) -> dict[str, Any]:
+        """What makes this the system that it is: names that people chose are left out."""
+        body = self.model_dump(mode="json")
+        body["model"] = self.model.source.model_dump(mode="json")
+        return body
+
+    @property
+    def id(self) -> str:
+        """Equal for equal systems, on every machine."""
+        return content_id("variant", self.identity())
+
+    @property
+    def label(self) -> str:
+        """For tables: engine, version, model, quantization."""
+        return f"{self.engine} {self.engine_version} · {self.model.name} · {self.quantization}"

@@ -1,0 +1,1 @@
+"""Content-addressed store of weights, checkpoints and engines, and the sources that fill it."""

@@ -1,0 +1,1 @@
+"""The recipes that make a checkpoint of another precision from the same weights."""

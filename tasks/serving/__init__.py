@@ -1,0 +1,1 @@
+"""A LaunchSpec becomes a running server: environments, processes, leases, readiness, and why it failed."""
