@@ -108,3 +108,12 @@ class LoadPlan(Spec):
         if self.min_seconds > self.max_seconds:
             raise ValueError("min_seconds is above max_seconds")
         return self
+
+
+class LoadPoint(Spec):
+    """One x on the curve. `step` counts the points of a cell from 0; `role` says what the point is for."""
+
+    step: Annotated[int, Field(ge=0)]
+    role: Literal["synchronous", "saturation", "open_loop", "overloaded"]
+    load: Load
+    stop: StopRule
