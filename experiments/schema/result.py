@@ -1,0 +1,140 @@
+"""The vocabulary of results: what trial.json and cell.json hold. Data only; the statistics live in tasks/analysis."""
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import Field
+
+from experiments.schema.base import Spec
+from experiments.schema.load import LoadPoint
+from experiments.schema.variant import Variant
+from experiments.schema.workload import Workload
+
+
+class CellState(StrEnum):
+    """What became of a cell. Anything but measured has a reason."""
+
+    MEASURED = "measured"
+    INVALID = "invalid"
+    FAILED = "failed"
+    UNSUPPORTED = "unsupported"
+    INTERRUPTED = "interrupted"
+
+
+class Distribution(Spec):
+    """Percentiles of a latency in its unit (ms, or ms/token), by linear interpolation over `n` pooled samples.
+
+    An absent figure is None, and `reasons` says why under the figure's name. `intervals` holds 95 % bounds
+    (low, high) of a percentile, None on a side that n does not give.
+    """
+
+    n: int = 0
+    mean: float | None = None
+    p50: float | None = None
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    reasons: dict[str, str] = Field(default_factory=dict)
+    intervals: dict[str, tuple[float | None, float | None]] = Field(default_factory=dict)
+
+
+LATENCIES = (
+    "ttft_ms",
+    "ttft_response_ms",
+    "ttft_answer_ms",
+    "tpot_ms",
+    "tpot_compat_ms",
+    "itl_ms",
+    "icl_ms",
+    "e2e_ms",
+    "e2e_response_ms",
+    "longest_stall_ms",
+)
+
+
+class SLOAttainment(Spec):
+    """One SLO at one point: `attainment` is the share of all requests due in W that met it; goodput in rps."""
+
+    slo: str
+    attainment: float
+    goodput_rps: float
+    verdict: Literal["certified", "refuted", "unknown"]
+    percentile_ms: float | None = None
+    upper_ms: float | None = None
+    lower_ms: float | None = None
+    reason: str = ""
+
+
+class TrialSummary(Spec):
+    """All statistics of one trial. Rates are per second of the window W, which is `window_s` long."""
+
+    method_version: str
+    requests: int
+    outcomes: dict[str, int]
+    valid: bool
+    invalid_reasons: tuple[str, ...] = ()
+    window_s: float
+    offered_rps: float | None = None
+    achieved_rps: float | None = None
+    completed_rps: float | None = None
+    output_tokens_per_s: float | None = None
+    input_tokens_per_s: float | None = None
+    total_tokens_per_s: float | None = None
+    mean_concurrency: float | None = None
+    cache_hit_ratio: float | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    latencies: dict[str, Distribution] = Field(default_factory=dict)
+    lateness_ms: Distribution = Distribution()
+    client: dict[str, Any] = Field(default_factory=dict)
+    slos: tuple[SLOAttainment, ...] = ()
+    reasons: dict[str, str] = Field(default_factory=dict)
+
+
+class PointResult(Spec):
+    """A load point as measured on one launch. `directory` is relative to the launch's folder."""
+
+    point: LoadPoint
+    summary: TrialSummary
+    directory: str
+    started_at: str
+
+
+class Capacity(Spec):
+    """The highest rate at which an SLO holds, as an interval: it holds at `certified_rps`, it does not at
+    `refuted_rps`; either is None where nothing was shown. `verdict` is what may be said of the variant."""
+
+    slo: str
+    name: str
+    verdict: Literal["certified", "refuted", "unknown"]
+    certified_rps: float | None = None
+    refuted_rps: float | None = None
+    reason: str = ""
+
+
+class CellResult(Spec):
+    """cell.json: one cell of one campaign, whole. `headlines` holds floor_ttft_p50_ms, saturation_rps,
+    saturation_output_tokens_per_s, and capacity_rps/NAME where certified; `reasons` says why one is absent."""
+
+    cell_id: str
+    experiment: str
+    campaign: str
+    launch: int
+    variant: Variant
+    workload: Workload
+    state: CellState
+    grade: Literal["A", "B", "C", "D", "E", "F"] | None = None
+    reasons: tuple[str, ...] = ()
+    stage: str = ""
+    cause: str = ""
+    log_excerpt: str = ""
+    points: tuple[PointResult, ...] = ()
+    headlines: dict[str, float] = Field(default_factory=dict)
+    headline_reasons: dict[str, str] = Field(default_factory=dict)
+    capacities: tuple[Capacity, ...] = ()
+    stages_s: dict[str, float] = Field(default_factory=dict)
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    started_at: str = ""
+    ended_at: str = ""
+    mlflow_run_id: str = ""
+    prefect_run_id: str = ""
