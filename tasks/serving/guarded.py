@@ -14,24 +14,26 @@ from tasks.serving.lease import drop_lease, end_session, take_lease
 GUARD = Path(__file__).with_name("guard.py")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GuardedProcess:
-    """A process that runs under a guard, with its output in `log`."""
+    """A process that runs under a guard, with its output in `log`. `session` is its number once the guard has
+    started it: it leads a session of its own."""
 
     guard: "subprocess.Popen[bytes]"
     pidfile: Path
     log: Path
+    session: int | None = None
 
     def exit_status(self) -> int | None:
         """None while it runs; afterwards its exit status (143: ended by a signal)."""
         return self.guard.poll()
 
-    def pid(self) -> int | None:
-        """The process's number once the guard has started it."""
-        try:
-            return int(self.pidfile.read_text())
-        except (FileNotFoundError, ValueError):
-            return None
+    def learn_session(self) -> int | None:
+        """Reads the number that the guard wrote; None until then."""
+        if self.session is None:
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                self.session = int(self.pidfile.read_text())
+        return self.session
 
     def log_tail(self, lines: int = 15) -> str:
         """The last lines of its output, read from the last 32 KiB."""
@@ -86,6 +88,6 @@ def _stop(process: GuardedProcess, write_end: int, grace_s: float) -> None:
     if process.guard.poll() is None:
         process.guard.kill()
         process.guard.wait()
-    session = process.pid()
+    session = process.learn_session()
     if session:
         end_session(session, grace_s=1.0)
