@@ -1,4 +1,4 @@
-"""One variant: download, quantize, build, launch, warm up, sweep, teardown, analyse, track; the same for all engines."""
+"""One variant: download, quantize, build, launch, warm up, sweep, teardown, analyse, track. One flow for all."""
 
 import logging
 from pathlib import Path
@@ -9,7 +9,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed, State
 
 from engine_adapters import ADAPTERS
-from experiments.errors import DynoError, ServerDied
+from experiments.errors import DynoError
 from experiments.schema.base import content_id
 from experiments.schema.load import ClosedLoop, StopRule
 from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
@@ -54,7 +54,7 @@ def campaign_of(run: ExperimentOrder) -> Campaign:
 
 
 def _measure(run: ExperimentOrder, order: VariantOrder, campaign: Campaign) -> list[CellResult]:
-    """One launch measures all cells; where its server dies, the cells after that one get a launch of their own."""
+    """One launch measures all cells; where its server dies, the cells after that get another launch."""
     results: list[CellResult] = []
     while len(results) < len(order.cells):
         pending = order.cells[len(results) :]
@@ -70,9 +70,7 @@ def _on_one_launch(ledger: Ledger, pending: tuple[CellOrder, ...]) -> list[CellR
     try:
         _launch(ledger, pending, results)
     except Exception as error:  # the outermost loop over launches: whatever fails becomes a result
-        left = pending[len(results) :]
-        lost = left[:1] if isinstance(error, ServerDied) else left
-        for cell in lost:
+        for cell in pending[len(results) :]:
             results.append(_saved(ledger, ledger.failure(cell, error)))
             log.error("%s: %s: %s", cell.workload.name, results[-1].stage, results[-1].cause)
     except BaseException:
@@ -88,7 +86,8 @@ def _saved(ledger: Ledger, result: CellResult) -> CellResult:
 
 
 def _launch(ledger: Ledger, pending: tuple[CellOrder, ...], results: list[CellResult]) -> None:
-    """Adds the result of each cell as it is measured; raises what ends the launch before all are."""
+    """Adds the result of each cell as it is measured, and stops early where the server has ended. Raises what keeps
+    the launch from measuring at all."""
     environment, model, loadable = _prepare(ledger)
     log_file = ledger.campaign.server_log(ledger.variant.id, ledger.launch)
     leases = Home(Path(ledger.run.home)).leases
@@ -98,6 +97,8 @@ def _launch(ledger: Ledger, pending: tuple[CellOrder, ...], results: list[CellRe
         ledger.provenance |= {"argv": list(server.argv), "launch_s": dict(server.timings_s)}
         for cell in pending:
             results.append(_saved(ledger, _measure_cell(ledger, cell, server, model.path)))
+            if server.has_ended():
+                break
         ledger.stage = "teardown"
     teardown(server)
 
@@ -122,7 +123,7 @@ def _prepare(ledger: Ledger) -> tuple[Environment, Artifact, Path]:
 
 
 def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, model: Path) -> CellResult:
-    """Warm up and sweep. A wrong answer fails this cell; a server that died is raised."""
+    """Warm up and sweep; what fails on the way is the cell's result, with the points until then."""
     run, ledger = launch.run, launch.page()
     folder = ledger.campaign.launch_folder(cell.cell_id, ledger.launch)
     plan = _trial_plan(ledger, cell, server, model)
@@ -133,10 +134,8 @@ def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, model: Path) 
         with ledger.during("load sweep"):
             while (point := next_point(run.load_plan, points)) is not None:
                 points.append(load_sweep(point, plan, preflight, folder, run.slos, server))
-    except ServerDied:
-        raise
     except DynoError as error:
-        server.check_alive()
+        log.error("%s: %s", cell.workload.name, error)
         return ledger.failure(cell, error, tuple(points))
     ledger.stage = "analyse"
     return analyse(ledger.result(cell, CellState.MEASURED, points=tuple(points)), run.slos, run.load_plan)

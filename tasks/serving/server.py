@@ -121,13 +121,17 @@ def _generates(client: httpx.Client, body: Mapping[str, object], limit: float, s
     return answer.status_code == 200 and bool(answer.json().get("choices"))
 
 
+def _how_it_ended(process: GuardedProcess) -> str:
+    status = process.exit_status()
+    return "was killed by a signal" if status == 143 else f"ended with status {status}"
+
+
 def _poll(server: Server, limit: float, spec: LaunchSpec, is_true: Callable[[], bool]) -> None:
     while True:
         status = server.process.exit_status()
         if status is not None:
-            raise LaunchError(
-                f"the server ended with status {status} before it was ready", log_excerpt=server.log_tail()
-            )
+            how = _how_it_ended(server.process)
+            raise LaunchError(f"the server {how} before it was ready", log_excerpt=server.log_tail())
         with contextlib.suppress(httpx.HTTPError, ValueError):
             if is_true():
                 return
