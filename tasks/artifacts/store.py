@@ -62,10 +62,10 @@ class ArtifactStore:
     ) -> Artifact:
         """The artifact made from `made_from`; `make` runs only where there is none that is sound.
 
-        `made_from` is plain JSON and names all that the content depends on: keys of inputs, the recipe and its version,
-        tools and their versions. `needed_bytes` is the size if it is known beforehand: too little disk is then an error
-        before the work. `verify` compares the hash of every file of a hit. Raises SetupError where the disk is full, and
-        whatever `make` raises; neither leaves anything behind.
+        `made_from` is plain JSON and names all that the content depends on: keys of inputs, the recipe and its
+        version, tools and their versions. `needed_bytes` is the size if it is known beforehand: too little disk is
+        then an error before the work. `verify` compares the hash of every file of a hit. Raises SetupError where the
+        disk is full, and whatever `make` raises; neither leaves anything behind.
         """
         key = artifact_key(kind, made_from)
         found = self._find(kind, key, verify=verify)
@@ -88,8 +88,8 @@ class ArtifactStore:
                 yield Artifact(path.parent / "content", manifest, was_made=False)
 
     def download_folder(self, kind: str, made_from: Mapping[str, Any]) -> Path:
-        """Where a maker keeps what it has fetched so far, over kills. It belongs to the holder of the lock, so it may be
-        used inside `make` only; removed once the artifact stands."""
+        """Where a maker keeps what it has fetched so far, over kills. It belongs to the holder of the lock, so it may
+        be used inside `make` only; removed once the artifact stands."""
         folder = self._download(kind, artifact_key(kind, made_from))
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -125,7 +125,7 @@ class ArtifactStore:
         progress(message)
 
     def _sweep(self, kind: str, key: str) -> None:
-        """Removes what makers left that died: those of the key whose lock we hold, and those whose lock nobody holds."""
+        """Removes what dead makers left: those of the key whose lock we hold, and those whose lock nobody holds."""
         for partial in self.root.glob(".partial-*"):
             theirs = tuple(partial.name.split("-")[1:3])
             if theirs == (kind, key):
