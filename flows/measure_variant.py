@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed, State
+from prefect.states import Completed, Failed
 
 from engine_adapters import ADAPTERS
 from experiments.errors import DynoError
@@ -16,7 +17,7 @@ from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
 from experiments.schema.result import CellResult, CellState, PointResult
 from tasks.analyse import analyse
 from tasks.analysis.sweep import next_point
-from tasks.artifacts.store import Artifact
+from tasks.artifacts.manifest import Artifact
 from tasks.build import build, make_environment
 from tasks.campaigns.campaign import Campaign
 from tasks.campaigns.home import Home
@@ -113,11 +114,11 @@ def _prepare(ledger: Ledger) -> tuple[Environment, Artifact, Path]:
     with ledger.during("quantize"):
         checkpoint = quantize(variant, model, home.artifacts, environment)
     with ledger.during("build"):
-        loadable = build(variant, checkpoint.path)
+        loadable = build(variant, checkpoint.entry)
     ledger.provenance |= {
         "packages": {name: version for name, version, _ in environment.packages},
         "model": {"key": model.key, "bytes": model.bytes},
-        "checkpoint": {"key": checkpoint.key, "bytes": checkpoint.bytes},
+        "checkpoint": {"key": checkpoint.key, "bytes": checkpoint.bytes, **checkpoint.facts},
     }
     return environment, model, loadable
 

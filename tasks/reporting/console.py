@@ -13,8 +13,8 @@ STYLES = {logging.WARNING: "yellow", logging.ERROR: "red"}
 
 
 class ConsoleHandler(logging.Handler):
-    """Prints the records of the `dyno` loggers. A record with `progress` is live: on a terminal it replaces the one
-    before it, elsewhere a line of it is printed now and then."""
+    """Prints the records of the `dyno` loggers. A record with `progress` or `live` is live: on a terminal it
+    replaces the one before it, elsewhere a line of it is printed now and then."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(logging.DEBUG)
@@ -28,6 +28,8 @@ class ConsoleHandler(logging.Handler):
         progress = getattr(record, "progress", None)
         if progress is not None:
             self._live(progress_line(progress))
+        elif hasattr(record, "live"):
+            self._live(record.getMessage())
         elif record.levelno >= logging.INFO:
             self.clear()
             self._line(record)
