@@ -1,4 +1,4 @@
-"""An alarm in the event loop, precise to tens of microseconds: timerfd where there is one; uvloop's own counts in ms."""
+"""An alarm in the event loop, precise to tens of microseconds by timerfd, where uvloop's own timers count in ms."""
 
 import asyncio
 import contextlib

@@ -26,7 +26,6 @@ class Target:
     port: int
     tls: bool
     host_header: str
-    path_prefix: str
     api_key_env: str
 
 

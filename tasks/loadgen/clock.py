@@ -51,7 +51,8 @@ class ClockLog:
         at, offsets = np.asarray(self._realtime_at), np.asarray(self._offsets)
         # Relative to the first sample: float64 cannot hold today's nanoseconds.
         drift = np.interp(realtime_ns - at[0], at - at[0], offsets - offsets[0])
-        return realtime_ns - offsets[0] - drift.astype(np.int64)
+        monotonic: NDArray[np.int64] = realtime_ns - offsets[0] - drift.astype(np.int64)
+        return monotonic
 
     def largest_step_us(self) -> float:
         """The largest change between two neighbouring samples."""

@@ -8,7 +8,7 @@ import struct
 import sys
 import time
 from ssl import SSLContext
-from typing import Protocol
+from typing import Any, Protocol
 
 import httptools
 
@@ -282,31 +282,29 @@ class Address:
 
     def __init__(self, host: str, port: int, timeout_s: float) -> None:
         self.host = host
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError:
-            found = []
-        self.family: int = socket.AF_INET
-        self.sockaddr: tuple[object, ...] = (host, port)
-        for family, _, _, _, sockaddr in reversed(found):
-            self.family, self.sockaddr = family, sockaddr
+        found = _addresses(host, port)
+        self.family, self.sockaddr = found[0]
         if len(found) > 1:
-            self._choose(found, timeout_s)
-
-    def _choose(self, found: list[tuple[int, int, int, str, tuple[object, ...]]], timeout_s: float) -> None:
-        for family, kind, protocol, _, sockaddr in found:
-            with socket.socket(family, kind, protocol) as probe:
-                probe.settimeout(timeout_s)
-                if _answers(probe, sockaddr):
-                    self.family, self.sockaddr = family, sockaddr
-                    return
+            answering = (address for address in found if _answers(*address, timeout_s))
+            self.family, self.sockaddr = next(answering, found[0])
 
 
-def _answers(probe: socket.socket, sockaddr: tuple[object, ...]) -> bool:
+def _addresses(host: str, port: int) -> list[tuple[int, Any]]:
+    """A name that does not resolve is left as it is: to connect will fail, and say so."""
     try:
-        probe.connect(sockaddr)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
-        return False
+        return [(socket.AF_INET, (host, port))]
+    return [(family, sockaddr) for family, _, _, _, sockaddr in found]
+
+
+def _answers(family: int, sockaddr: Any, timeout_s: float) -> bool:
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.settimeout(timeout_s)
+        try:
+            probe.connect(sockaddr)
+        except OSError:
+            return False
     return True
 
 
@@ -317,4 +315,3 @@ def _socket(family: int) -> socket.socket:
     if KERNEL_STAMPS:
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     return sock
-

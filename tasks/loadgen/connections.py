@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from tasks.loadgen.connection import Connection, ConnectFailed, Dialer
+from tasks.loadgen.connection import ConnectFailed, Connection, Dialer
 from tasks.loadgen.exchange import WireEnd
 from tasks.loadgen.reception import Reception
 

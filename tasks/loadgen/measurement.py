@@ -55,25 +55,25 @@ class Measurement:
         self._alarm = make_alarm(self._loop, self._fire)
         self._ticker = make_alarm(self._loop, self._tick)
         self._firing = False
+        self._has_begun = False
         self._ticks = 0
         self._tick_due_ns = 0
         self._resident_bytes = 0
         self.done: list[Reception] = []
         self.loop_delay_ns = array("q")
-        self.cpu_ns = 0
-        self.began_ns = 0
-        self.ended_ns = 0
+        self.began_ns = self.ended_ns = time.monotonic_ns()
+        self.cpu_ns = time.process_time_ns()
         connections.on_ended = self._ended
 
     async def run(self) -> None:
         """From the first due time until everything is over. GC is the caller's to switch off."""
         self._clock.sample()
-        first_due = self._agenda.next_due_ns
-        if first_due is None:
-            return
-        self._tick_due_ns = first_due
-        self._ticker.set(first_due)
-        self._alarm.set(first_due)
+        if (first_due := self._agenda.next_due_ns) is None:
+            self._finish()
+        else:
+            self._tick_due_ns = first_due
+            self._ticker.set(first_due)
+            self._alarm.set(first_due)
         await self._over
         self.ended_ns = time.monotonic_ns()
         self._ticker.close()
@@ -103,8 +103,8 @@ class Measurement:
         """Sends all that is due by now."""
         if self._firing or self._over.done():
             return  # a send that fails at once comes back here
-        if not self.began_ns:
-            self.began_ns, self.cpu_ns = time.monotonic_ns(), time.process_time_ns()
+        if not self._has_begun:
+            self._begin()
         self._firing = True
         agenda, now = self._agenda, time.monotonic_ns()
         while (due_ns := agenda.next_due_ns) is not None and due_ns <= now:
@@ -114,6 +114,10 @@ class Measurement:
             self._alarm.set(due_ns)
         elif not self._connections.busy and not self._connections.waiting:
             self._finish()
+
+    def _begin(self) -> None:
+        self._has_begun = True
+        self.began_ns, self.cpu_ns = time.monotonic_ns(), time.process_time_ns()
 
     def _send_next(self) -> None:
         due = self._agenda.take()

@@ -4,7 +4,7 @@ import os
 import time
 from collections import deque
 
-from tasks.loadgen.assignment import Assignment
+from tasks.loadgen.assignment import Assignment, Target
 
 _AHEAD_BYTES = 64 * 1024 * 1024
 _AHEAD_PER_USER = 4
@@ -57,10 +57,14 @@ class Stock:
 def request_head(assignment: Assignment) -> bytes:
     """The request up to the number of Content-Length. The key stands only here, in memory."""
     target, source = assignment.target, assignment.source
-    lines = [f"POST {target.path_prefix}{source.path} HTTP/1.1", f"Host: {target.host_header}"]
+    lines = [f"POST {source.path} HTTP/1.1", f"Host: {target.host_header}"]
     lines += [f"{name}: {value}" for name, value in source.headers]
-    key = os.environ.get(target.api_key_env, "") if target.api_key_env else ""
-    if key:
+    if key := api_key(target):
         lines.append(f"Authorization: Bearer {key}")
     lines.append("Connection: close" if assignment.fresh_connections else "Connection: keep-alive")
     return ("\r\n".join(lines) + "\r\nContent-Length: ").encode("latin-1")
+
+
+def api_key(target: Target) -> str:
+    """From the environment, where it stays."""
+    return os.environ.get(target.api_key_env, "").strip() if target.api_key_env else ""
