@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from experiments.schema.load import ClosedLoop, LoadPoint, OpenLoop, Poisson, StopRule
+from experiments.schema.result import Distribution, PointResult, SLOAttainment, TrialSummary
 from tasks.loadgen.record import Outcome, RequestRecord, TokenSource
 
 ORIGIN_NS = 9_100_000_000_000_001
@@ -76,3 +78,37 @@ def steady_records() -> Callable[..., list[RequestRecord]]:
 @pytest.fixture
 def origin_ns() -> int:
     return ORIGIN_NS
+
+
+def make_point(
+    step: int,
+    role: Any,
+    level: float,
+    *,
+    completed_rps: float | None = None,
+    valid: bool = True,
+    over: int = 0,
+    n: int = 200,
+    slo: str = "ttft:p95<300ms",
+    ttft_p50_ms: float = 50.0,
+) -> PointResult:
+    """A point of concurrency or rate `level`; 8 tokens an answer; `over` of `n` requests broke the SLO."""
+    closed = role in ("synchronous", "saturation")
+    load: Any = ClosedLoop(concurrency=int(level)) if closed else OpenLoop(arrivals=Poisson(), rate_rps=level)
+    rate = completed_rps if completed_rps is not None else level
+    seen = SLOAttainment(
+        slo=slo, attainment=1 - over / n, goodput_rps=rate, verdict="unknown", n=n, effective_n=n, share_over=over / n,
+        percentile_ms=310.0,
+    )  # fmt: skip
+    summary = TrialSummary(
+        method_version="1", requests=n, outcomes={"completed": n}, valid=valid, window_s=10.0, achieved_rps=rate,
+        invalid_reasons=() if valid else ("client late",), completed_rps=rate, output_tokens_per_s=8 * rate,
+        latencies={"ttft_ms": Distribution(n=n, p50=ttft_p50_ms)}, slos=(seen,),
+    )  # fmt: skip
+    point = LoadPoint(step=step, role=role, load=load, stop=StopRule(requests=n))
+    return PointResult(point=point, summary=summary, directory=f"{step}", started_at="2026-01-01T00:00:00Z")
+
+
+@pytest.fixture
+def point() -> Callable[..., PointResult]:
+    return make_point
