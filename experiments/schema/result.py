@@ -119,6 +119,10 @@ class PointResult(Spec):
     summary: TrialSummary
     directory: str
     started_at: str
+    seed: int = 0
+    window_ns: tuple[int, int] = (0, 0)
+    findings: tuple[str, ...] = ()
+    honoured: dict[str, bool | str | None] = Field(default_factory=dict)
 
 
 class Capacity(Spec):
