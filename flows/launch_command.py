@@ -49,13 +49,20 @@ def _as_measured(result: CellResult | None) -> dict[str, Any]:
     if not result or not argv:
         return {}
     missing = [f"{path} is gone; dyno run --force makes it again" for path in argv if path.startswith("/")]
-    notes = [note for note, path in zip(missing, [a for a in argv if a.startswith("/")], strict=True) if not Path(path).exists()]
+    notes = [
+        note
+        for note, path in zip(missing, [a for a in argv if a.startswith("/")], strict=True)
+        if not Path(path).exists()
+    ]
     return {"cell_id": result.cell_id, "argv": argv, "env": _environment(result.variant), "notes": notes}
 
 
 def _as_planned(cell_id: str, variant: Variant, measured: dict[str, CellResult]) -> dict[str, Any]:
     spec = ADAPTERS[variant.engine].launch_spec(variant)
-    argv = [str(LAUNCHERS / arg.removeprefix("{launchers}/")) if arg.startswith("{launchers}/") else arg for arg in spec.argv]
+    argv = [
+        str(LAUNCHERS / arg.removeprefix("{launchers}/")) if arg.startswith("{launchers}/") else arg
+        for arg in spec.argv
+    ]
     values = {"{python}": "ENVIRONMENT/bin/python", "{model}": "CHECKPOINT", "{host}": HOST, "{port}": "8000"}
     note = (
         f"not measured yet: ENVIRONMENT is a venv with {' '.join(spec.packages)}, "

@@ -22,8 +22,18 @@ def serve_user_interfaces(
     say("starting the MLflow and Prefect UIs (10 to 30 s)")
     with contextlib.ExitStack() as stack:
         started = [
-            ("MLflow", "MLFLOW_TRACKING_URI", stack.enter_context(_mlflow(home, mlflow_port or free_port())), "/health"),
-            ("Prefect", "PREFECT_API_URL", stack.enter_context(_prefect(home, prefect_port or free_port())), "/api/health"),
+            (
+                "MLflow",
+                "MLFLOW_TRACKING_URI",
+                stack.enter_context(_mlflow(home, mlflow_port or free_port())),
+                "/health",
+            ),
+            (
+                "Prefect",
+                "PREFECT_API_URL",
+                stack.enter_context(_prefect(home, prefect_port or free_port())),
+                "/api/health",
+            ),
         ]
         addresses = {}
         for name, setting, (url, process), health in started:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from experiments.schema.load import LoadPlan
-from experiments.schema.result import Capacity, CellState, PointResult
+from experiments.schema.result import Capacity, CellResult, CellState, PointResult
 from experiments.schema.slo import SLO
 from tasks.analysis.capacity import capacity
 from tasks.analysis.sweep import concurrency_of, is_past_peak, saturation_point
@@ -46,6 +46,16 @@ def summarize_cell(points: Sequence[PointResult], *, slos: Sequence[SLO], plan: 
         headline_reasons=why_absent,
         capacities=capacities,
     )
+
+
+def judge_cell(measured: CellResult, slos: Sequence[SLO], plan: LoadPlan) -> CellResult:
+    """The result with its headlines, capacities and grade. A cell that failed on the way keeps its state and has no
+    grade; what its points show is shown."""
+    found = summarize_cell(measured.points, slos=slos, plan=plan)
+    shown = {"headlines": found.headlines, "headline_reasons": found.headline_reasons, "capacities": found.capacities}
+    if measured.state is CellState.MEASURED:
+        shown |= {"state": found.state, "grade": found.grade, "reasons": found.reasons}
+    return measured.model_copy(update=shown)
 
 
 def _headlines(

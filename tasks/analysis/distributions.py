@@ -4,8 +4,8 @@ import numpy as np
 
 from experiments.schema.result import Distribution
 from tasks.analysis.columns import Columns, Flags, Floats
-from tasks.analysis.definitions import PER_REQUEST, Gaps, gaps
 from tasks.analysis.intervals import certification_requests, effective_n, linear_quantile, quantile_interval
+from tasks.analysis.latency import PER_REQUEST, Gaps, gaps
 
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 P99_NEEDS = certification_requests(99)

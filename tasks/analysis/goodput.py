@@ -9,7 +9,6 @@ import numpy as np
 from experiments.schema.result import SLOAttainment
 from experiments.schema.slo import SLO
 from tasks.analysis.columns import Columns, Flags, Floats
-from tasks.analysis.definitions import PER_REQUEST, gaps
 from tasks.analysis.intervals import (
     at_rank,
     below_rank,
@@ -20,6 +19,7 @@ from tasks.analysis.intervals import (
     most_over,
     share_interval,
 )
+from tasks.analysis.latency import PER_REQUEST, gaps
 
 ALPHA = 0.01
 """Certified and refuted each hold with 99 % confidence."""

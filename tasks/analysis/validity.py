@@ -8,8 +8,8 @@ import numpy as np
 from experiments.schema.load import Load
 from experiments.schema.workload import Workload
 from tasks.analysis.columns import NS_PER_MS, NS_PER_S, Columns, Floats
-from tasks.analysis.definitions import ttft_ms
 from tasks.analysis.drift import LEVEL, Drift
+from tasks.analysis.latency import ttft_ms
 from tasks.analysis.throughput import cache_hit_ratio
 
 LATENESS_FLOOR_MS = 2.0

@@ -5,10 +5,13 @@ from collections.abc import Callable
 import pytest
 
 from experiments.schema.load import LoadPlan, Saturation
-from experiments.schema.result import CellState, PointResult
+from experiments.schema.model import Model, SyntheticSource
+from experiments.schema.result import CellResult, CellState, PointResult
 from experiments.schema.slo import parse_slo
+from experiments.schema.variant import Quantization, Variant
+from experiments.schema.workload import Workload
 from tasks.analysis.capacity import capacity
-from tasks.analysis.cell import summarize_cell
+from tasks.analysis.cell import judge_cell, summarize_cell
 
 MakePoint = Callable[..., PointResult]
 SLO = parse_slo("ttft:p95<300ms")
@@ -150,3 +153,23 @@ def test_nothing_measured_is_graded_f_with_reasons_for_every_headline() -> None:
         "floor_ttft_p50_ms", "saturation_rps", "saturation_output_tokens_per_s", "capacity_rps/ttft_p95_300ms",
     }  # fmt: skip
     assert all(found.headline_reasons.values())
+
+
+@pytest.mark.parametrize(("state", "judged"), [(CellState.MEASURED, CellState.INVALID), (CellState.FAILED,) * 2])
+def test_a_failed_cell_shows_its_points_and_keeps_its_state(
+    points: Points, state: CellState, judged: CellState
+) -> None:
+    variant = Variant(
+        engine="llama_cpp",
+        engine_version="1",
+        model=Model(name="m", source=SyntheticSource(kind="synthetic")),
+        quantization=Quantization.F16,
+    )
+    cell = CellResult(
+        cell_id="c", experiment="e", campaign="e-1", launch=1, variant=variant, state=state,
+        workload=Workload(name="w", prompt_tokens=1, output_tokens=8), points=tuple(points(invalid=tuple(range(8)))),
+    )  # fmt: skip
+    found = judge_cell(cell, [SLO], LoadPlan())
+    assert found.state is judged
+    assert found.grade == ("F" if state is CellState.MEASURED else None)
+    assert found.headline_reasons["saturation_rps"]

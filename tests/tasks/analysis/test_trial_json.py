@@ -9,7 +9,7 @@ import pytest
 from experiments.schema.load import ClosedLoop
 from experiments.schema.slo import parse_slo
 from experiments.schema.workload import Workload
-from tasks.analysis.latency import summarize_trial
+from tasks.analysis.trial import summarize_trial
 from tasks.analysis.trial_json import trial_json
 from tasks.loadgen.record import Outcome, RequestRecord, records_table
 

@@ -8,7 +8,7 @@ import pytest
 
 from experiments.schema.load import ClosedLoop, Constant, Load, OpenLoop
 from experiments.schema.workload import Workload
-from tasks.analysis.latency import summarize_trial
+from tasks.analysis.trial import summarize_trial
 from tasks.loadgen.record import Outcome, RequestRecord, records_table
 
 Records = list[RequestRecord]

@@ -14,7 +14,7 @@ from experiments.schema.load import ClosedLoop, OpenLoop, Poisson
 from experiments.schema.result import TrialSummary
 from experiments.schema.slo import parse_slo
 from experiments.schema.workload import Workload
-from tasks.analysis.latency import summarize_trial
+from tasks.analysis.trial import summarize_trial
 from tasks.loadgen.record import Outcome, RequestRecord, read_records, records_table, write_records
 
 OPEN = OpenLoop(arrivals=Poisson(), rate_rps=10)
