@@ -25,6 +25,7 @@ from tasks.campaigns.ledger import Ledger
 from tasks.download import download
 from tasks.load_sweep import load_sweep, trial_seed
 from tasks.loadgen.plan import Endpoint, TrialPlan
+from tasks.loadgen.pool import Pool
 from tasks.quantize import quantize
 from tasks.serve import serve
 from tasks.serving.environment import Environment
@@ -96,10 +97,11 @@ def _launch(ledger: Ledger, pending: tuple[CellOrder, ...], results: list[CellRe
     with serve(ledger.variant, environment=environment, model=loadable, log_file=log_file, leases=leases) as server:
         ledger.stages_s["launch"] = server.timings_s["first_token_s"]
         ledger.provenance |= {"argv": list(server.argv), "launch_s": dict(server.timings_s)}
-        for cell in pending:
-            results.append(_saved(ledger, _measure_cell(ledger, cell, server, model.path)))
-            if server.has_ended():
-                break
+        with Pool() as pool:
+            for cell in pending:
+                results.append(_saved(ledger, _measure_cell(ledger, cell, server, model.path, pool)))
+                if server.has_ended():
+                    break
         ledger.stage = "teardown"
     teardown(server)
 
@@ -123,7 +125,7 @@ def _prepare(ledger: Ledger) -> tuple[Environment, Artifact, Path]:
     return environment, model, loadable
 
 
-def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, model: Path) -> CellResult:
+def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, model: Path, pool: Pool) -> CellResult:
     """Warm up and sweep; what fails on the way is the cell's result, with the points until then."""
     run, ledger = launch.run, launch.page()
     folder = ledger.campaign.launch_folder(cell.cell_id, ledger.launch)
@@ -131,10 +133,10 @@ def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, model: Path) 
     points: list[PointResult] = []
     try:
         with ledger.during("warm up"):
-            preflight = warm_up(plan, folder, max_seconds=run.load_plan.warm_up_max_seconds)
+            preflight, rps = warm_up(plan, folder, pool, max_seconds=run.load_plan.warm_up_max_seconds)
         with ledger.during("load sweep"):
-            while (point := next_point(run.load_plan, points)) is not None:
-                points.append(load_sweep(point, plan, preflight, folder, run.slos, server))
+            while (point := next_point(run.load_plan, points, slos=run.slos, warm_up_rps=rps)) is not None:
+                points.append(load_sweep(point, plan, preflight, folder, run.slos, server, pool))
     except DynoError as error:
         log.error("%s: %s", cell.workload.name, error)
         return ledger.failure(cell, error, tuple(points))

@@ -16,9 +16,11 @@ from experiments.schema.slo import SLO
 from tasks.analysis.trial import summarize_trial
 from tasks.campaigns.campaign import write_json
 from tasks.loadgen.plan import Progress, TrialPlan, TrialRecords
+from tasks.loadgen.pool import Pool
 from tasks.loadgen.preflight import Preflight
 from tasks.loadgen.record import Outcome, read_records
 from tasks.loadgen.trial import run_trial
+from tasks.reporting.console import point_line
 from tasks.serving.server import Server
 
 log = logging.getLogger("dyno.load_sweep")
@@ -26,16 +28,23 @@ log = logging.getLogger("dyno.load_sweep")
 
 @task(name="load sweep", task_run_name="{point.role} {point.step}", retries=0, cache_policy=NO_CACHE)
 def load_sweep(
-    point: LoadPoint, plan: TrialPlan, preflight: Preflight, folder: Path, slos: tuple[SLO, ...], server: Server
+    point: LoadPoint,
+    plan: TrialPlan,
+    preflight: Preflight,
+    folder: Path,
+    slos: tuple[SLO, ...],
+    server: Server,
+    pool: Pool,
 ) -> PointResult:
     """Raises ServerDied, or WrongAnswer where no request succeeded, after the records are on disk."""
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     directory = f"{point.step:02}-{point.role}"
     trial = replace(plan, load=point.load, stop=point.stop, seed=trial_seed(plan.seed, point.step))
-    records = run_trial(trial, preflight, out_dir=folder / directory, on_progress=_show)
+    records = run_trial(trial, preflight, out_dir=folder / directory, on_progress=show_progress, pool=pool)
     result = _result(point, trial, records, directory, started_at, slos)
     write_json(folder / directory / "trial.json", result)
     server.check_alive()
+    log.log(logging.INFO if result.summary.valid else logging.WARNING, "%s", point_line(result))
     if not result.summary.outcomes.get(Outcome.COMPLETED, 0):
         raise WrongAnswer(f"no request of {result.summary.requests} succeeded: {_common_error(records)}")
     return result
@@ -59,6 +68,7 @@ def _result(
         client=asdict(records.client),
         findings=records.findings,
         method_version=METHOD_VERSION,
+        overloaded=point.role == "overloaded",
     )
     return PointResult(
         point=point,
@@ -77,5 +87,6 @@ def _common_error(records: TrialRecords) -> str:
     return max(set(errors), key=errors.count) if errors else "no error was recorded"
 
 
-def _show(progress: Progress) -> None:
+def show_progress(progress: Progress) -> None:
+    """For those who watch; twice a second."""
     log.debug("progress", extra={"progress": progress})

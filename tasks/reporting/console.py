@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from experiments.schema.result import PointResult
+
 PLAIN_EVERY_S = 10.0
 STYLES = {logging.WARNING: "yellow", logging.ERROR: "red"}
 
@@ -72,3 +74,22 @@ def progress_line(progress: Any) -> str:
     if progress.ttft_p50_ms is not None and progress.ttft_p95_ms is not None:
         line += f", TTFT p50 {progress.ttft_p50_ms:.1f} p95 {progress.ttft_p95_ms:.1f} ms"
     return line + (f", {progress.errors} errors" if progress.errors else "")
+
+
+def point_line(result: PointResult) -> str:
+    """A load point as it ended, in one line; the reasons where it is invalid."""
+    summary, load = result.summary, result.point.load
+    if load.kind == "closed_loop":
+        asked = f"{load.concurrency} users"
+    else:
+        asked = f"{load.rate_rps or 0:.1f} rps {load.arrivals.kind}"
+    rates = f"{_figure(summary.completed_rps)} rps, {_figure(summary.output_tokens_per_s)} tokens/s"
+    line = f"{result.point.role.replace('_', ' ')} {asked}: {rates}"
+    ttft = summary.latencies.get("ttft_ms")
+    if ttft and ttft.p50 is not None and ttft.p95 is not None:
+        line += f", TTFT p50 {ttft.p50:.1f} p95 {ttft.p95:.1f} ms (n {ttft.n})"
+    return line if summary.valid else f"{line}; invalid: {'; '.join(summary.invalid_reasons)}"
+
+
+def _figure(value: float | None) -> str:
+    return "no" if value is None else f"{value:.1f}"
