@@ -5,7 +5,6 @@ invites a short answer, or, where the ids that end an answer are known, a logit 
 """
 
 from collections.abc import Collection, Mapping
-
 from dataclasses import dataclass
 
 from tasks.loadgen.call import Reply
