@@ -76,18 +76,18 @@ class Answer:
 
         Where only the total is known and equals the number of chunks, each bore one: an engine makes text from tokens,
         so a chunk with text has at least one, and n positive whole numbers that sum to n are all 1. (It would take a
-        chunk of several tokens and, in the same answer, as much text that came of no token, to be wrong.)
+        chunk of several tokens and, in the same answer, as much text that came of no token, to be wrong; where token
+        ids show that, nothing is known.)
         """
         total, chunks = self.output_tokens, len(self.chunk_at_ns)
         if total is None:
             return [None] * chunks
-        if total == chunks:
-            return [1] * chunks
         for tally in (self.token_ids, self.usage, self.running, self.logprobs):
             counts = _differences(tally.at_text, chunks, total)
             if counts:
                 return counts
-        return [None] * chunks
+        disproved = len(self.token_ids.at_text) == chunks
+        return [1] * chunks if total == chunks and not disproved else [None] * chunks
 
 
 def _differences(at_text: list[int], chunks: int, total: int) -> list[int | None]:

@@ -311,6 +311,7 @@ def test_chunks_are_not_counted_where_it_is_a_guess() -> None:
     assert chunk_tokens(text("a"), text("b"), output=3)[0] == unknown
     assert chunk_tokens(text("a", token_ids=[1, 2]), text("b"), output=3)[0] == unknown
     assert chunk_tokens(text("a", token_ids=[1, 2, 3]), text("b", token_ids=[]), output=3)[0] == unknown
+    assert chunk_tokens(text("a", token_ids=[1, 2]), text("b", token_ids=[]), output=2)[0] == unknown
     assert chunk_tokens(text("a", token_ids=[1, 2]), text("b", token_ids=[3, 4]), output=3)[0] == unknown
 
 
