@@ -155,7 +155,7 @@ def _run(file: Path, *, force: bool, retry: bool, as_json: bool) -> None:
     logger.propagate = False
     logger.addHandler(handler)
     try:
-        status = invoke(experiment, str(file), force=force, retry=retry, print_result=_result_printer(as_json))
+        status = invoke(experiment, force=force, retry=retry, print_result=_result_printer(as_json))
     finally:
         handler.clear()
         logger.removeHandler(handler)
