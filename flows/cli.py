@@ -30,21 +30,20 @@ def main() -> None:
     """Runs a command; errors that a person can mend are said without a traceback."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app(standalone_mode=False)
-        status = EXIT_OK
+        returned = app(standalone_mode=False)
+        status = returned if isinstance(returned, int) else EXIT_OK
     except DynoError as error:
         _say_error(error)
         status = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        print("stopped; what was done is kept", file=sys.stderr)
         status = EXIT_INTERRUPTED
-    except typer.Exit as leave:
-        status = leave.exit_code
     except BrokenPipeError:
         status = EXIT_OK
         sys.stderr.close()
     except Exception as error:
         status = _usage_error(error)
+    if status == EXIT_INTERRUPTED:
+        _note("stopped; what was done is kept")
     sys.exit(status)
 
 
@@ -74,6 +73,11 @@ def _print_json(body: object) -> None:
 
 def _note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def _console() -> Console:
+    """Of a terminal's own width; 100 columns where the output goes elsewhere."""
+    return Console(width=None if sys.stdout.isatty() else 100, highlight=False)
 
 
 def _read(file: Path) -> Any:
@@ -124,7 +128,7 @@ def plan(
         rows = [cell.row() for cell in cells]
         _print_json({"experiment": experiment.name, "campaign": campaign.name, "cells": rows, "estimate": takes.body()})
         return
-    Console(soft_wrap=not sys.stdout.isatty()).print(plan_table([cell.row() for cell in cells]))
+    _console().print(plan_table([cell.row() for cell in cells]))
     print(f"{takes.cells} cells to measure: about {takes.seconds / 60:.0f} min, {takes.gpu_hours:.1f} GPU-hours")
 
 
@@ -169,7 +173,7 @@ def _result_printer(as_json: bool) -> Any:
         if as_json:
             _print_json(body)
             return
-        Console(width=None if sys.stdout.isatty() else 100).print(table)
+        _console().print(table)
         for label, value in body["where"].items():
             print(f"{label:<12}{value}")
 
@@ -212,7 +216,7 @@ def engines(as_json: Json = False) -> None:
     if as_json:
         _print_json({"engines": rows})
     else:
-        Console().print(rows_table(rows))
+        _console().print(rows_table(rows))
 
 
 @app.command()
