@@ -121,6 +121,7 @@ SCRIPTS: dict[str, dict[str, Any]] = {
     "aborted": {"finish": "abort"},
     "busy": {"status": 503, "content_type": "application/json", "body": b'{"error":{"message":"busy","code":503}}'},
     "detail": {"status": 422, "content_type": "application/json", "body": b'{"detail":[{"msg":"bad field"}]}'},
+    "quotes-the-key": {"status": 401, "content_type": "application/json", "body": b'{"error":"no such key: {key}"}'},
     "html-error": {"status": 502, "content_type": "text/html", "body": b"<html><h1>Bad Gateway</h1></html>"},
     "html": {"content_type": "text/html", "body": b"<html><title>Welcome</title></html>"},
     "redirect": {"status": 307, "location": "http://elsewhere.example/v1?key=secret", "body": b""},
@@ -459,7 +460,8 @@ async def _generate(seen: Seen, writer: asyncio.StreamWriter, script: Script) ->
         _write_whole(writer, refused.status, "application/json", body)
         return _keeps_alive(seen)
     if script.body is not None:
-        said = script.body.replace(b"{authorization}", seen.headers.get("authorization", "").encode())
+        key = seen.headers.get("authorization", "").removeprefix("Bearer ")
+        said = script.body.replace(b"{key}", key.encode())
         _write_whole(writer, script.status, script.content_type, said, script.location)
         return _keeps_alive(seen)
     await _stream(seen, writer, script)

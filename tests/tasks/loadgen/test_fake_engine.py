@@ -84,6 +84,7 @@ BAD = {
     "no-finish": "truncated: no finish reason",
     "aborted": "aborted: finish reason abort",
     "busy": "http 503: busy (503)",
+    "quotes-the-key": "http 401: no such key:",
     "detail": 'http 422: [{"msg":"bad field"}]',
     "html-error": "http 502: Bad Gateway",
     "html": "not an event stream: text/html: Welcome",
