@@ -61,7 +61,7 @@ class Script:
     empty_deltas: bool = False
     finish: str | None = "length"
     error: Literal["", "first", "middle", "event", "object"] = ""
-    ends: Literal["cleanly", "eof", "reset", "hangs"] = "cleanly"
+    ends: Literal["cleanly", "eof", "reset", "hangs", "drips"] = "cleanly"
     after_tokens: int | None = None
     framing: Literal["chunked", "length", "close"] = "chunked"
     chunk_extension: bytes = b""
@@ -117,6 +117,7 @@ SCRIPTS: dict[str, dict[str, Any]] = {
     "eof": {"after_tokens": 2, "ends": "eof"},
     "reset": {"after_tokens": 2, "ends": "reset"},
     "hangs": {"after_tokens": 2, "ends": "hangs"},
+    "drips": {"after_tokens": 2, "ends": "drips"},
     "no-finish": {"finish": None},
     "aborted": {"finish": "abort"},
     "busy": {"status": 503, "content_type": "application/json", "body": b'{"error":{"message":"busy","code":503}}'},
@@ -510,6 +511,10 @@ async def _end(writer: asyncio.StreamWriter, script: Script) -> bool:
     match script.ends:
         case "hangs":
             await asyncio.sleep(WAIT_FOREVER_S)
+        case "drips":
+            while True:
+                await _write(writer, _framed(b": ping\n\n", script), None)
+                await asyncio.sleep(0.02)
         case "reset":
             await asyncio.sleep(0.02)  # a reset throws away what the client has not read yet
             raw: socket.socket = writer.get_extra_info("socket")

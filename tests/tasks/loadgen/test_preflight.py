@@ -91,6 +91,16 @@ def test_text_converges_through_the_chat_template(engine: FakeEngine) -> None:
         assert (found.findings, realised(trial, found)) == ((), {(100, 16)})
 
 
+def test_other_lengths_than_the_workloads_follow_the_same_line(engine: FakeEngine) -> None:
+    """A trace has a length for each request; only one was converged on."""
+    cases: tuple[tuple[str, Any], ...] = (("template", "chat"), ("bos", "completions"), ("refuses-ids", "completions"))
+    for script, endpoint in cases:
+        trial = plan(engine.url, script, endpoint=endpoint)
+        source = body_source(trial, run_preflight(trial))
+        for tokens in (30, 99, 2000):
+            assert prompt_tokens(json.loads(source.body(1, tokens, 4)), script_for(trial.endpoint.model)) == tokens
+
+
 @pytest.mark.parametrize("script", ["refuses-ids", "one-prompt-an-id"])
 def test_text_is_sent_where_token_ids_are_not_a_prompt(engine: FakeEngine, script: str) -> None:
     trial = plan(engine.url, script)
@@ -216,6 +226,7 @@ def test_the_cache_is_reset_last_of_all(engine: FakeEngine, path: str, honoured:
         ("closes-first", "pre-flight: closed before any byte of the answer, on a fresh connection"),
         ("silent", "pre-flight: timed out before the headers of an answer"),
         ("hangs", "pre-flight: timed out after http 200 and 2 chunks"),
+        ("drips", "pre-flight: timed out after http 200 and 2 chunks"),
     ],
 )
 def test_a_failing_preflight_is_a_finding_and_stops_nothing(engine: FakeEngine, script: str, finding: str) -> None:
