@@ -119,13 +119,14 @@ class Caller:
 
 def _read(sock: socket.socket, reader: ResponseReader, end_at: float) -> WireEnd:
     while not reader.response.complete and reader.response.malformed is None:
-        sock.settimeout(max(1e-3, end_at - time.monotonic()))
+        left_s = end_at - time.monotonic()
+        if left_s <= 0:
+            return WireEnd.TIMED_OUT
+        sock.settimeout(left_s)
         data = sock.recv(65536)
         if not data:
             return WireEnd.EOF
         reader.feed(time.monotonic_ns(), data)
-        if time.monotonic() > end_at:
-            return WireEnd.TIMED_OUT
     return WireEnd.COMPLETE
 
 

@@ -106,7 +106,7 @@ def _first_answer(probe: Probe) -> Reply:
     reply = probe.ask(FIRST_OUTPUT_TOKENS)
     while reply.reason is not None and not reply.answer.chunk_at_ns:
         if not _gives_way(probe, reply):
-            probe.refused, probe.prompts = [], prompts
+            probe.refused, probe.extra, probe.prompts = [], {}, prompts
             return reply
         reply = probe.ask(FIRST_OUTPUT_TOKENS)
     if isinstance(probe.prompts, TokenPrompts) and reply.answer.other_choices:
@@ -122,8 +122,8 @@ def _tells_token_id_prompts(first: TokenPrompts | WordPrompts, probe: Probe) -> 
 
 def _gives_way(probe: Probe, reply: Reply) -> bool:
     """One thing less in the next request: a field that the refusal names, else token ids, else the next field."""
-    status = reply.response.status or 0
-    if not 400 <= status < 600 or status in (401, 403, 429):
+    status, in_stream = reply.response.status or 0, reply.answer.error is not None
+    if not in_stream and (not 400 <= status < 600 or status in (401, 403, 429)):
         return False
     if b"max_completion_tokens" in reply.response.body and "max_tokens" not in probe.refused:
         probe.refused.append("max_tokens")

@@ -339,6 +339,12 @@ def test_no_secret_stands_in_an_error() -> None:
     assert record.error == "error object: bad key ***, header Bearer ***, ***"
 
 
+def test_a_reason_is_one_line_of_at_most_300_characters() -> None:
+    record = parse_exchange(exchange(chunked(event({"error": "a\n\tb" + "x" * 1000}))), ASKED)
+    assert record.error is not None
+    assert (len(record.error), record.error[:20], record.error[-1]) == (300, "error object: a bxxx", "…")
+
+
 MIXED = chunked(b"\xef\xbb\xbf", ROLE, b": p\n\n", *(part.replace(b"\n", b"\r\n") for part in ABC), *CHAT[:1], END)
 SPLITTABLE = {
     "chunked": MIXED,
