@@ -8,7 +8,12 @@ from experiments.schema.variant import Variant
 
 
 class UnsupportedVariant(Exception):
-    """This engine cannot be this variant; the message says why. It is a cell of the plan, not a failure."""
+    """This engine cannot be this variant; the message says why, and `field` which of its fields asks too much.
+    It is a cell of the plan, not a failure."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 @dataclass(frozen=True, slots=True)

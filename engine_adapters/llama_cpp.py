@@ -26,7 +26,9 @@ def checkpoint(variant: Variant) -> CheckpointSpec:
     """A GGUF file of the type that the quantization names."""
     if variant.quantization not in GGUF_TYPES:
         can = ", ".join(GGUF_TYPES)
-        raise UnsupportedVariant(f"llama.cpp loads GGUF ({can}); it has no {variant.quantization}")
+        raise UnsupportedVariant(
+            f"llama.cpp loads GGUF files ({can}); it has no {variant.quantization}", field="quantization"
+        )
     return CheckpointSpec("gguf", GGUF_TYPES[variant.quantization])
 
 
@@ -75,7 +77,7 @@ def _refuse(variant: Variant) -> None:
     }
     for field, reason in refused.items():
         if reason:
-            raise UnsupportedVariant(f"llama.cpp: {field}={getattr(variant, field)}: {reason}")
+            raise UnsupportedVariant(f"llama.cpp cannot do {field}={getattr(variant, field)}: {reason}", field=field)
 
 
 def request_dialect(variant: Variant) -> RequestDialect:

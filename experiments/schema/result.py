@@ -25,10 +25,13 @@ class Distribution(Spec):
     """Percentiles of a latency in its unit (ms, or ms/token), by linear interpolation over `n` pooled samples.
 
     An absent figure is None, and `reasons` says why under the figure's name. `intervals` holds 95 % bounds
-    (low, high) of a percentile, None on a side that n does not give.
+    (low, high) of a percentile, None on a side that n does not give. They rest on `effective_n` samples, fewer than n
+    where samples depend on one another; `n_is` says what is counted.
     """
 
     n: int = 0
+    n_is: str = "requests"
+    effective_n: int = 0
     mean: float | None = None
     p50: float | None = None
     p90: float | None = None
@@ -53,12 +56,21 @@ LATENCIES = (
 
 
 class SLOAttainment(Spec):
-    """One SLO at one point: `attainment` is the share of all requests due in W that met it; goodput in rps."""
+    """One SLO at one point: `attainment` is the share of all requests due in W that met it; goodput in rps.
+
+    `verdict` is that of a single look at 99 % on each side; upper_ms and lower_ms are those bounds of the percentile.
+    `share_over` is the share of samples at or over the bound, and `effective_n` the independent requests behind it:
+    from the two another level can be applied. None where the SLO's latency was not measured at all.
+    """
 
     slo: str
-    attainment: float
-    goodput_rps: float
+    attainment: float | None
+    goodput_rps: float | None
     verdict: Literal["certified", "refuted", "unknown"]
+    n: int = 0
+    effective_n: int = 0
+    share_over: float | None = None
+    attainment_interval: tuple[float, float] | None = None
     percentile_ms: float | None = None
     upper_ms: float | None = None
     lower_ms: float | None = None
@@ -66,7 +78,11 @@ class SLOAttainment(Spec):
 
 
 class TrialSummary(Spec):
-    """All statistics of one trial. Rates are per second of the window W, which is `window_s` long."""
+    """All statistics of one trial. Rates are per second of the window W, which is `window_s` long.
+
+    `mean_concurrency` is what was in flight in W, `littles_law_concurrency` what rate × residence says it should be.
+    `goodput_rps` and `attainment` count the requests that met every SLO. `error_share` is of all requests due in W.
+    """
 
     method_version: str
     requests: int
@@ -81,6 +97,11 @@ class TrialSummary(Spec):
     input_tokens_per_s: float | None = None
     total_tokens_per_s: float | None = None
     mean_concurrency: float | None = None
+    littles_law_concurrency: float | None = None
+    per_user_tokens_per_s: float | None = None
+    goodput_rps: float | None = None
+    attainment: float | None = None
+    error_share: float | None = None
     cache_hit_ratio: float | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None
@@ -98,6 +119,10 @@ class PointResult(Spec):
     summary: TrialSummary
     directory: str
     started_at: str
+    seed: int = 0
+    window_ns: tuple[int, int] = (0, 0)
+    findings: tuple[str, ...] = ()
+    honoured: dict[str, bool | str | None] = Field(default_factory=dict)
 
 
 class Capacity(Spec):

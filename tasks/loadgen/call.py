@@ -15,6 +15,9 @@ from tasks.loadgen.plan import Endpoint
 from tasks.loadgen.stream import Answer, read_answer
 from tasks.loadgen.verdict import one_line, verdict
 
+CLOSING_S = 0.1
+"""A server that closes a connection after its answer does so by then."""
+
 _ANY_LENGTH = Asked(prompt_tokens=0, output_tokens=0, exact=False, needs_done=False)
 
 
@@ -55,6 +58,21 @@ class Caller:
     def post(self, path: str, headers: Iterable[tuple[str, str]], body: bytes) -> Reply:
         return self._call("POST", path, headers, body, self._timeout_s)
 
+    def keeps_connection(self, path: str, headers: Iterable[tuple[str, str]], body: bytes) -> bool | None:
+        """Whether the connection lives on after an answer; None where there was no whole answer."""
+        reader = ResponseReader()
+        try:
+            with self._connect(self._timeout_s) as sock:
+                sock.sendall(self._head("POST", path, headers, body, connection="keep-alive") + body)
+                if _read(sock, reader, time.monotonic() + self._timeout_s) is not WireEnd.COMPLETE:
+                    return None
+                sock.settimeout(CLOSING_S)
+                return bool(sock.recv(1))
+        except TimeoutError:
+            return True if reader.response.complete else None
+        except OSError:
+            return False if reader.response.complete else None
+
     def _call(self, method: str, path: str, headers: Iterable[tuple[str, str]], body: bytes, timeout_s: float) -> Reply:
         end_at = time.monotonic() + timeout_s
         reader = ResponseReader()
@@ -78,9 +96,11 @@ class Caller:
         _, reason = verdict(exchange, _ANY_LENGTH, response, answer)
         return Reply(response, answer, end, None if reason is None else one_line(reason, secret=self._key))
 
-    def _head(self, method: str, path: str, headers: Iterable[tuple[str, str]], body: bytes) -> bytes:
+    def _head(
+        self, method: str, path: str, headers: Iterable[tuple[str, str]], body: bytes, connection: str = "close"
+    ) -> bytes:
         host = self._url.netloc.rpartition("@")[2]
-        fields = [("host", host), ("connection", "close"), ("content-length", str(len(body))), *headers]
+        fields = [("host", host), ("connection", connection), ("content-length", str(len(body))), *headers]
         if self._key:
             fields.append(("authorization", f"Bearer {self._key}"))
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields), "", ""]

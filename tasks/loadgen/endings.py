@@ -5,16 +5,30 @@ invites a short answer, or, where the ids that end an answer are known, a logit 
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from tasks.loadgen.call import Reply
 from tasks.loadgen.probe import Probe
 
 SHORT_ANSWER = b'"Say OK."'
-PROBE_OUTPUT_TOKENS = 32
+SHORTEST_CONTROL, LONGEST_CONTROL = 32, 128
+"""Output tokens within which a control has to end; between them it has the length that the trial asks."""
+
+ACCEPTANCE_TOKENS = 8
+"""Where nothing ends early, a probe can only show that its fields are taken."""
+
 BIAS = 100
 """The largest that the API knows: for an id to come at once, or never."""
 
 MIN_TOKENS: Mapping[str, object] = {"min_tokens": "{output_tokens}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """`extra` is what made an answer of `tokens` end early; None where nothing did."""
+
+    tokens: int
+    extra: Mapping[str, object] | None
 
 
 def examine_endings(probe: Probe, end_ids: tuple[int, ...]) -> None:
@@ -29,36 +43,35 @@ def examine_endings(probe: Probe, end_ids: tuple[int, ...]) -> None:
         _work_around(probe, control, end_ids)
 
 
-def _control(probe: Probe, without: Collection[str], end_ids: tuple[int, ...]) -> Mapping[str, object] | None:
-    """What makes an answer end early; None where nothing does."""
+def _control(probe: Probe, without: Collection[str], end_ids: tuple[int, ...]) -> Control:
+    tokens = min(max(probe.plan.workload.output_tokens, SHORTEST_CONTROL), LONGEST_CONTROL)
     forced = {"logit_bias": {str(end): BIAS for end in end_ids[:1]}}
     for extra in ({}, forced) if end_ids else ({},):
-        if _ended_early(probe.ask(PROBE_OUTPUT_TOKENS, prompt=SHORT_ANSWER, extra=extra, without=without)):
-            return extra
-    return None
+        if _ended_early(probe.ask(tokens, prompt=SHORT_ANSWER, extra=extra, without=without), tokens):
+            return Control(tokens, extra)
+    return Control(ACCEPTANCE_TOKENS, None)
 
 
-def _goes_on(
-    probe: Probe, control: Mapping[str, object] | None, extra: Mapping[str, object], without: Collection[str] = ()
-) -> bool | None:
+def _goes_on(probe: Probe, control: Control, extra: Mapping[str, object], without: Collection[str] = ()) -> bool | None:
     """Whether an answer that would end early does not; None where no answer would, so that nothing can be told."""
     if any(key in probe.refused for key in extra):
         return False
-    reply = probe.ask(PROBE_OUTPUT_TOKENS, prompt=SHORT_ANSWER, extra={**(control or {}), **extra}, without=without)
-    if reply.reason is not None or _ended_early(reply):
+    asked = {**(control.extra or {}), **extra}
+    reply = probe.ask(control.tokens, prompt=SHORT_ANSWER, extra=asked, without=without)
+    if reply.reason is not None or _ended_early(reply, control.tokens):
         return False
-    told = control is not None and reply.answer.output_tokens == PROBE_OUTPUT_TOKENS and not extra.keys() & control
-    return True if told else None
+    proves = control.extra is not None and not extra.keys() & control.extra
+    return True if proves and reply.answer.output_tokens == control.tokens else None
 
 
-def _ended_early(reply: Reply) -> bool:
+def _ended_early(reply: Reply, asked: int) -> bool:
     tokens, reason = reply.answer.output_tokens, reply.answer.finish_reason
     if tokens is not None:
-        return 0 < tokens < PROBE_OUTPUT_TOKENS
+        return 0 < tokens < asked
     return reason is not None and reason != "length"
 
 
-def _work_around(probe: Probe, control: Mapping[str, object] | None, end_ids: tuple[int, ...]) -> None:
+def _work_around(probe: Probe, control: Control, end_ids: tuple[int, ...]) -> None:
     """Takes the first that holds, else the first that cannot be told; a finding where all fail."""
     ways: dict[str, Mapping[str, object]] = {"min_tokens": MIN_TOKENS}
     if end_ids:
@@ -70,5 +83,5 @@ def _work_around(probe: Probe, control: Mapping[str, object] | None, end_ids: tu
         probe.extra |= ways[taken]
         probe.honoured["exact_output_by"] = taken
     else:
-        hint = "" if end_ids else "; with --tokenizer the ids that end an answer can be biased away"
+        hint = "" if end_ids else "; with a tokenizer, the ids that end an answer can be biased away"
         probe.findings.append(f"output lengths cannot be fixed: ignore_eos and min_tokens are not honoured{hint}")

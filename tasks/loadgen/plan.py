@@ -7,9 +7,6 @@ from engine_adapters.base import RequestDialect
 from experiments.schema.load import Load, StopRule
 from experiments.schema.workload import Workload
 
-METHOD_VERSION = "1"
-"""Stored with each trial; a changed definition of measurement.md changes it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:

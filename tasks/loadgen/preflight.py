@@ -25,6 +25,7 @@ PROBES = (
     "ignore_eos",
     "min_tokens",
     "token_ids_in_chunks",
+    "keep_alive",
     "cache_reset",
 )
 FIRST_OUTPUT_TOKENS = 8
@@ -93,6 +94,7 @@ def _examine(probe: Probe, vocabulary: dict[str, int]) -> None:
     tokenizer = probe.plan.tokenizer
     examine_endings(probe, end_tokens(tokenizer) if tokenizer else ())
     examine_lengths(probe, words_of(vocabulary))
+    probe.honoured["keep_alive"] = probe.keeps_connection()
     _reset_cache(probe)
 
 

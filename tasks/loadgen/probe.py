@@ -56,5 +56,12 @@ class Probe:
             self.done_seen.append(reply.answer.done)
         return reply
 
+    def keeps_connection(self) -> bool | None:
+        """Whether this server lets a connection live on after a stream."""
+        source = source_of(self.plan, self.prompts, request_fields(self.plan, self.extra, self.refused))
+        self.asked += 1
+        prompt = self.prompts.render(source.seed, source.salt, FIRST_INDEX + self.asked, PROBE_PROMPT_TOKENS)
+        return self.caller.keeps_connection(source.path, source.headers, source.around(prompt, 1))
+
     def use_words(self) -> None:
         self.prompts = default_prompts(token_ids=False)

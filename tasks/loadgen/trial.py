@@ -107,7 +107,8 @@ class _Trial:
             output_tokens=_share_of(schedule.output_tokens, mine),
             rate_rps=_rate_rps(plan, schedule) / self._processes,
             timeout_ns=round(plan.timeout_s * NS),
-            fresh_connections=plan.fresh_connections,
+            # A server that closes after each answer would break every request on a connection that is reused.
+            fresh_connections=plan.fresh_connections or self._preflight.honoured.get("keep_alive") is False,
             exact=True,
             needs_done=self._preflight.needs_done,
             folder=self._out_dir,

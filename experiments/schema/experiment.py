@@ -1,0 +1,106 @@
+"""An experiment: one YAML file, expanded into cells with stable ids."""
+
+import itertools
+from dataclasses import dataclass
+from typing import Annotated, Any, Self, get_origin
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from experiments.schema.base import METHOD_VERSION, Name, Spec, content_id
+from experiments.schema.load import LoadPlan
+from experiments.schema.model import Model
+from experiments.schema.slo import SLO
+from experiments.schema.variant import Quantization, Variant
+from experiments.schema.workload import Workload
+
+LIST_FIELDS = frozenset(name for name, info in Variant.model_fields.items() if get_origin(info.annotation) is tuple)
+"""Fields of a variant that are lists themselves; in every other field a list is an axis."""
+
+
+def expand_line(line: object) -> object:
+    """A line of `variants` as written -> its combinations, in the order written: a list stands for an axis.
+
+    What is not a mapping is handed on as it is, for the parser to refuse.
+    """
+    if not isinstance(line, dict):
+        return (line,)
+    axes = {key: value for key, value in line.items() if isinstance(value, list) and key not in LIST_FIELDS}
+    for key, values in axes.items():
+        if not values:
+            raise ValueError(f"{key} is an empty list; an axis has at least one value")
+    return tuple(line | dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
+
+
+VariantLine = Annotated[tuple[Variant, ...], BeforeValidator(expand_line)]
+
+
+class Exclusion(Spec):
+    """Cells that are left out: those for which every field given here matches. `reason` shows in the plan."""
+
+    reason: Annotated[str, Field(min_length=1)]
+    engine: Name | None = None
+    engine_version: Name | None = None
+    model: Name | None = None
+    quantization: Quantization | None = None
+    hardware: Name | None = None
+    workload: Name | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self._given():
+            raise ValueError("an exclusion names at least one of engine, engine_version, model, quantization, …")
+        return self
+
+    def matches(self, variant: Variant, workload: Workload) -> bool:
+        """Whether each field that is given equals the cell's."""
+        facts: dict[str, Any] = {
+            "engine": variant.engine,
+            "engine_version": variant.engine_version,
+            "model": variant.model.name,
+            "quantization": variant.quantization,
+            "hardware": variant.hardware,
+            "workload": workload.name,
+        }
+        return all(facts[field] == value for field, value in self._given().items())
+
+    def _given(self) -> dict[str, Any]:
+        return {k: v for k, v in self.model_dump(exclude={"reason"}).items() if v is not None}
+
+
+class Experiment(Spec):
+    """Variants × workloads under one load plan. `name` is the file's stem; it is not written in the file."""
+
+    name: Name
+    description: str = ""
+    models: tuple[Model, ...] = ()
+    workloads: Annotated[tuple[Workload, ...], Field(min_length=1)]
+    variants: Annotated[tuple[VariantLine, ...], Field(min_length=1)]
+    exclude: tuple[Exclusion, ...] = ()
+    load_plan: LoadPlan = LoadPlan()
+    slos: tuple[SLO, ...] = ()
+    seed: int = 0
+
+    def cells(self) -> tuple["Cell", ...]:
+        """Every variant on every workload, in the order written; equal cells once."""
+        found: dict[str, Cell] = {}
+        for index, line in enumerate(self.variants):
+            for variant, workload in itertools.product(line, self.workloads):
+                cell = self._cell(index, variant, workload)
+                found.setdefault(cell.id, cell)
+        return tuple(found.values())
+
+    def _cell(self, line: int, variant: Variant, workload: Workload) -> "Cell":
+        reason = next((e.reason for e in self.exclude if e.matches(variant, workload)), "")
+        identity = (METHOD_VERSION, variant.identity(), workload.identity(), self.load_plan, self.seed)
+        return Cell(content_id("cell", *identity), variant, workload, line, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Variant × workload. `line` is the index in `variants` that it comes from, `excluded` the reason if it is."""
+
+    id: str
+    variant: Variant
+    workload: Workload
+    line: int
+    excluded: str = ""

@@ -1,0 +1,240 @@
+"""The command line: `dyno`. Each command imports what it needs when it runs; printing and exit codes live here."""
+
+import json
+import logging
+import shlex
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from experiments.errors import EXIT_INTERRUPTED, EXIT_OK, DynoError
+
+app = typer.Typer(
+    name="dyno",
+    help="LLM Dyno: benchmarks LLM inference engines. Start with: dyno run experiments/quickstart.yaml",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+File = Annotated[Path, typer.Argument(help="an experiment file", metavar="FILE")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout; progress and logs on stderr")]
+
+
+def main() -> None:
+    """Runs a command; errors that a person can mend are said without a traceback."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app(standalone_mode=False)
+        status = EXIT_OK
+    except DynoError as error:
+        _say_error(error)
+        status = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("stopped; what was done is kept", file=sys.stderr)
+        status = EXIT_INTERRUPTED
+    except typer.Exit as leave:
+        status = leave.exit_code
+    except BrokenPipeError:
+        status = EXIT_OK
+        sys.stderr.close()
+    except Exception as error:
+        status = _usage_error(error)
+    sys.exit(status)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _usage_error(error: Exception) -> int:
+    """Click's own errors know how to show themselves; anything else is a defect, and keeps its traceback."""
+    show, status = getattr(error, "show", None), getattr(error, "exit_code", None)
+    if not callable(show) or not isinstance(status, int):
+        raise error
+    show()
+    return status
+
+
+def _say_error(error: DynoError) -> None:
+    prefix = f"{error.stage}: " if error.stage else ""
+    print(f"{prefix}{error}", file=sys.stderr)
+    if error.log_excerpt:
+        print("\n".join(f"    {line}" for line in error.log_excerpt.splitlines()), file=sys.stderr)
+
+
+def _print_json(body: object) -> None:
+    print(json.dumps(body, indent=1, ensure_ascii=False))
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _read(file: Path) -> Any:
+    from engine_adapters import ADAPTERS
+    from experiments.schema.read import read_experiment
+    from tasks.campaigns.planning import check_lines
+
+    experiment = read_experiment(file, ADAPTERS)
+    check_lines(experiment, str(file))
+    return experiment
+
+
+@app.command()
+def validate(file: File, as_json: Json = False) -> None:
+    """Checks an experiment file; every problem of it is named."""
+    from experiments.errors import InputError
+
+    try:
+        experiment = _read(file)
+    except InputError as error:
+        if as_json:
+            problems = [{"file": p.file, "where": p.where, "what": p.what} for p in error.problems]
+            _print_json({"valid": False, "problems": problems})
+            raise typer.Exit(error.exit_code) from error
+        raise
+    cells = len(experiment.cells())
+    if as_json:
+        _print_json({"valid": True, "experiment": experiment.name, "cells": cells, "problems": []})
+    else:
+        print(f"{file}: valid, {cells} cells")
+
+
+@app.command()
+def plan(
+    file: File, as_json: Json = False, force: Annotated[bool, typer.Option(help="as run --force")] = False
+) -> None:
+    """Shows the cells of an experiment: what is measured already, what would be, and what it takes."""
+    from tasks.campaigns.campaign import open_campaign
+    from tasks.campaigns.home import open_home
+    from tasks.campaigns.planning import estimate, plan_cells
+    from tasks.reporting.plan_table import plan_table
+
+    experiment = _read(file)
+    campaign = open_campaign(open_home().campaigns, experiment.name, new=force)
+    cells = plan_cells(experiment, campaign)
+    takes = estimate(cells, experiment.load_plan)
+    if as_json:
+        rows = [cell.row() for cell in cells]
+        _print_json({"experiment": experiment.name, "campaign": campaign.name, "cells": rows, "estimate": takes.body()})
+        return
+    Console(soft_wrap=not sys.stdout.isatty()).print(plan_table([cell.row() for cell in cells]))
+    print(f"{takes.cells} cells to measure: about {takes.seconds / 60:.0f} min, {takes.gpu_hours:.1f} GPU-hours")
+
+
+@app.command()
+def run(
+    file: File,
+    force: Annotated[bool, typer.Option("--force", help="measure everything again, in a new campaign")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measures what an experiment file asks for and has not been measured yet."""
+    _run(file, force=force, retry=False, as_json=as_json)
+
+
+@app.command()
+def retry(file: File, as_json: Json = False) -> None:
+    """Measures the cells of an experiment that failed or are invalid once more, on new launches."""
+    _run(file, force=False, retry=True, as_json=as_json)
+
+
+def _run(file: Path, *, force: bool, retry: bool, as_json: bool) -> None:
+    from flows.invocation import invoke
+    from tasks.reporting.console import ConsoleHandler
+
+    experiment = _read(file)
+    handler = ConsoleHandler(Console(stderr=True, highlight=False))
+    logger = logging.getLogger("dyno")
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        status = invoke(experiment, str(file), force=force, retry=retry, print_result=_result_printer(as_json))
+    finally:
+        handler.clear()
+        logger.removeHandler(handler)
+    raise typer.Exit(status)
+
+
+def _result_printer(as_json: bool) -> Any:
+    """Prints the end of a run: a table and where things are, or one JSON document."""
+
+    def show(body: dict[str, Any], table: object) -> None:
+        if as_json:
+            _print_json(body)
+            return
+        Console(width=None if sys.stdout.isatty() else 100).print(table)
+        for label, value in body["where"].items():
+            print(f"{label:<12}{value}")
+
+    return show
+
+
+@app.command()
+def command(
+    cell: Annotated[str, typer.Argument(help="a cell's id, or the first letters of it", metavar="CELL")],
+    as_json: Json = False,
+) -> None:
+    """Prints the exact command that launches the server of a cell, to paste."""
+    from flows.launch_command import launch_command
+
+    found = launch_command(cell)
+    if as_json:
+        _print_json(found)
+        return
+    for note in found["notes"]:
+        _note(f"# {note}")
+    words = [f"{name}={shlex.quote(value)}" for name, value in found["env"].items()]
+    print(" ".join([*words, shlex.join(found["argv"])]))
+
+
+@app.command()
+def engines(as_json: Json = False) -> None:
+    """Lists the engines that can be measured, and how each runs."""
+    from engine_adapters import ADAPTERS
+    from tasks.reporting.plan_table import rows_table
+
+    rows = [
+        {
+            "engine": adapter.name,
+            "title": adapter.title,
+            "runtimes": ", ".join(adapter.runtimes),
+            "package": adapter.release_package,
+        }
+        for adapter in ADAPTERS.values()
+    ]
+    if as_json:
+        _print_json({"engines": rows})
+    else:
+        Console().print(rows_table(rows))
+
+
+@app.command()
+def ui(
+    mlflow_port: Annotated[int, typer.Option(help="0: any free port")] = 0,
+    prefect_port: Annotated[int, typer.Option(help="0: any free port")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Opens the MLflow and Prefect UIs over this store on loopback; Ctrl-C ends both."""
+    from flows.user_interfaces import serve_user_interfaces
+
+    def show(addresses: dict[str, str]) -> None:
+        if as_json:
+            _print_json(addresses)
+        else:
+            for name, address in addresses.items():
+                print(f"{name:<10}{address}")
+        sys.stdout.flush()
+        _note("Ctrl-C ends both.")
+
+    serve_user_interfaces(mlflow_port, prefect_port, show, _note)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""The exact command that launches the server of a cell: from what was measured, or from the experiments at hand."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from engine_adapters import ADAPTERS
+from experiments.errors import InputError
+from experiments.schema.read import read_experiment
+from experiments.schema.result import CellResult
+from experiments.schema.variant import Variant
+from tasks.campaigns.campaign import all_results
+from tasks.campaigns.home import open_home
+from tasks.serving.server import HOST, LAUNCHERS
+
+SHIPPED = Path(__file__).parents[1] / "experiments"
+
+
+def launch_command(cell_id: str) -> dict[str, Any]:
+    """argv, env and notes for a cell whose id begins with `cell_id`. Raises InputError where none or several do."""
+    measured = {result.cell_id: result for result in all_results(open_home().campaigns)}
+    variants = dict(_cells_of_files()) | {name: result.variant for name, result in measured.items()}
+    matches = sorted(name for name in variants if name.startswith(cell_id)) if cell_id else []
+    if len(matches) != 1:
+        raise InputError(_ambiguous(cell_id, matches))
+    return _as_measured(measured[matches[0]]) or _as_planned(matches[0], variants[matches[0]], measured)
+
+
+def _ambiguous(cell_id: str, matches: list[str]) -> str:
+    if matches:
+        return f"{cell_id!r} begins the ids of {len(matches)} cells: {', '.join(matches[:8])}"
+    return f"no cell's id begins with {cell_id!r}; `dyno plan FILE` lists the ids of an experiment's cells"
+
+
+def _cells_of_files() -> Iterator[tuple[str, Variant]]:
+    folders = dict.fromkeys((Path("experiments").absolute(), SHIPPED))
+    for path in sorted(path for folder in folders for path in folder.glob("*.yaml")):
+        try:
+            experiment = read_experiment(path, ADAPTERS)
+        except InputError:
+            continue  # a file that is not valid has no cells; `dyno validate` says why
+        for cell in experiment.cells():
+            yield cell.id, cell.variant
+
+
+def _as_measured(result: CellResult | None) -> dict[str, Any]:
+    """As it was started; {} where the launch never got that far."""
+    argv = list(result.provenance.get("argv", ())) if result else []
+    if not result or not argv:
+        return {}
+    missing = [f"{path} is gone; dyno run --force makes it again" for path in argv if path.startswith("/")]
+    notes = [
+        note
+        for note, path in zip(missing, [a for a in argv if a.startswith("/")], strict=True)
+        if not Path(path).exists()
+    ]
+    return {"cell_id": result.cell_id, "argv": argv, "env": _environment(result.variant), "notes": notes}
+
+
+def _as_planned(cell_id: str, variant: Variant, measured: dict[str, CellResult]) -> dict[str, Any]:
+    spec = ADAPTERS[variant.engine].launch_spec(variant)
+    argv = [
+        str(LAUNCHERS / arg.removeprefix("{launchers}/")) if arg.startswith("{launchers}/") else arg
+        for arg in spec.argv
+    ]
+    values = {"{python}": "ENVIRONMENT/bin/python", "{model}": "CHECKPOINT", "{host}": HOST, "{port}": "8000"}
+    note = (
+        f"not measured yet: ENVIRONMENT is a venv with {' '.join(spec.packages)}, "
+        "CHECKPOINT what `dyno run` makes; afterwards this prints the real paths"
+    )
+    filled = [values.get(arg, arg) for arg in argv]
+    return {"cell_id": cell_id, "argv": filled, "env": _environment(variant), "notes": [note]}
+
+
+def _environment(variant: Variant) -> dict[str, str]:
+    return dict(ADAPTERS[variant.engine].launch_spec(variant).env)

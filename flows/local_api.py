@@ -1,0 +1,108 @@
+"""Prefect's API for one run on one machine: its server under a guard, on loopback, over the store's SQLite file."""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from experiments.errors import SetupError
+from tasks.campaigns.home import Home
+from tasks.serving.guarded import GuardedProcess, guarded_process
+from tasks.serving.server import HOST, free_port
+
+START_LIMIT_S = 180.0
+QUIET = {
+    "DO_NOT_TRACK": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_LOGGING_LEVEL": "ERROR",
+    "PREFECT_LOGGING_TO_API_ENABLED": "false",
+    "PREFECT_CLI_COLORS": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+POLLING_SERVICES = (
+    "CANCELLATION_CLEANUP",
+    "CLEANUP_RECONCILER",
+    "FOREMAN",
+    "LATE_RUNS",
+    "PAUSE_EXPIRATIONS",
+    "REPOSSESSOR",
+    "SCHEDULER",
+    "TRIGGERS",
+)
+
+
+def quiet_environment(home: Home) -> None:
+    """Settings that Prefect and MLflow read when they are imported; what the user set stays."""
+    for name, value in {**QUIET, "PREFECT_HOME": str(home.prefect)}.items():
+        os.environ.setdefault(name, value)
+
+
+@contextlib.contextmanager
+def prefect_api(home: Home, say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+    """Starts the server and goes on at once; the yielded function waits until it answers.
+
+    Where PREFECT_API_URL names a server, that one is used and none is started.
+    """
+    quiet_environment(home)
+    if os.environ.get("PREFECT_API_URL"):
+        yield lambda: None
+        return
+    say("starting Prefect's server on loopback while the models are made")
+    with prefect_server(home, port=free_port(), ui=False) as (url, process):
+        os.environ["PREFECT_API_URL"] = f"{url}/api"
+        try:
+            yield lambda: wait_until_it_answers(f"{url}/api/health", process, "Prefect's server")
+        finally:
+            del os.environ["PREFECT_API_URL"]
+
+
+@contextlib.contextmanager
+def prefect_server(home: Home, *, port: int, ui: bool) -> Iterator[tuple[str, GuardedProcess]]:
+    """Prefect's server over the store. Of its background services only those run that record what a run did: the
+    others poll, and would take the cores that measure."""
+    home.prefect.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
+    environment = (
+        {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}
+        | {
+            "PREFECT_SERVER_UI_ENABLED": str(ui).lower(),
+            "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+            "PREFECT_UI_API_URL": f"http://{HOST}:{port}/api",
+        }
+        | {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in POLLING_SERVICES}
+    )
+    with guarded_process(
+        command,
+        env=environment,
+        log=fresh_log(home, "prefect-server.log"),
+        leases=home.leases,
+        what="Prefect's server",
+        grace_s=2.0,
+    ) as process:
+        yield f"http://{HOST}:{port}", process
+
+
+def fresh_log(home: Home, name: str) -> Path:
+    """An empty file in the store's logs."""
+    path = home.logs / name
+    path.write_bytes(b"")
+    return path
+
+
+def wait_until_it_answers(url: str, process: GuardedProcess, what: str) -> None:
+    """Until GET url gives 200. Raises SetupError with the server's last words."""
+    import httpx
+
+    limit = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < limit:
+        if process.exit_status() is not None:
+            raise SetupError(f"{what} ended as it started; its log is {process.log}", log_excerpt=process.log_tail())
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(url, timeout=2.0, trust_env=False).status_code == 200:
+                return
+        time.sleep(0.1)
+    raise SetupError(f"{what} did not answer within {START_LIMIT_S:g} s; its log is {process.log}")

@@ -1,0 +1,158 @@
+"""One variant: download, quantize, build, launch, warm up, sweep, teardown, analyse, track. One flow for all."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from engine_adapters import ADAPTERS
+from experiments.errors import DynoError
+from experiments.schema.base import content_id
+from experiments.schema.load import ClosedLoop, StopRule
+from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
+from experiments.schema.result import CellResult, CellState, PointResult
+from tasks.analyse import analyse
+from tasks.analysis.sweep import next_point
+from tasks.artifacts.manifest import Artifact
+from tasks.build import build, make_environment
+from tasks.campaigns.campaign import Campaign
+from tasks.campaigns.home import Home
+from tasks.campaigns.ledger import Ledger
+from tasks.download import download
+from tasks.load_sweep import load_sweep, trial_seed
+from tasks.loadgen.plan import Endpoint, TrialPlan
+from tasks.loadgen.pool import Pool
+from tasks.quantize import quantize
+from tasks.serve import serve
+from tasks.serving.environment import Environment
+from tasks.serving.provenance import machine, software
+from tasks.serving.server import Server
+from tasks.teardown import teardown
+from tasks.track import track
+from tasks.warm_up import warm_up
+
+log = logging.getLogger("dyno.variant")
+
+
+@flow(name="measure-variant", flow_run_name="{order.variant.engine} {order.variant.model.name}", persist_result=False)
+def measure_variant(run: ExperimentOrder, order: VariantOrder) -> State[Any]:
+    """Every cell of the order ends with a result on disk; the state says how many failed."""
+    log.info("%s", order.variant.label, extra={"heading": True})
+    campaign = campaign_of(run)
+    results = [track(result, run, campaign) for result in _measure(run, order, campaign)]
+    failed = [result for result in results if result.state == CellState.FAILED]
+    if failed:
+        return Failed(message=f"{len(failed)} of {len(results)} cells failed: {failed[0].cause}")
+    return Completed(message=f"{len(results)} cells measured")
+
+
+def campaign_of(run: ExperimentOrder) -> Campaign:
+    """Where the results of this run lie."""
+    return Campaign(run.experiment, Home(Path(run.home)).campaigns / run.experiment / str(run.campaign))
+
+
+def _measure(run: ExperimentOrder, order: VariantOrder, campaign: Campaign) -> list[CellResult]:
+    """One launch measures all cells; where its server dies, the cells after that get another launch."""
+    results: list[CellResult] = []
+    while len(results) < len(order.cells):
+        pending = order.cells[len(results) :]
+        ledger = Ledger(run, order.variant, campaign, campaign.next_launch(order.variant.id), str(flow_run.id or ""))
+        ledger.provenance = {"machine": machine(), "software": software()}
+        results += _on_one_launch(ledger, pending)
+    return results
+
+
+def _on_one_launch(ledger: Ledger, pending: tuple[CellOrder, ...]) -> list[CellResult]:
+    """At least one result: those that were measured, and those that a failure cost. Each is saved when it is known."""
+    results: list[CellResult] = []
+    try:
+        _launch(ledger, pending, results)
+    except Exception as error:  # the outermost loop over launches: whatever fails becomes a result
+        for cell in pending[len(results) :]:
+            results.append(_saved(ledger, ledger.failure(cell, error)))
+            log.error("%s: %s: %s", cell.workload.name, results[-1].stage, results[-1].cause)
+    except BaseException:
+        for cell in pending[len(results) :]:
+            _saved(ledger, ledger.result(cell, CellState.INTERRUPTED, stage=ledger.stage, cause="it was stopped"))
+        raise
+    return results
+
+
+def _saved(ledger: Ledger, result: CellResult) -> CellResult:
+    ledger.campaign.save(result)
+    return result
+
+
+def _launch(ledger: Ledger, pending: tuple[CellOrder, ...], results: list[CellResult]) -> None:
+    """Adds the result of each cell as it is measured, and stops early where the server has ended. Raises what keeps
+    the launch from measuring at all."""
+    environment, model, loadable = _prepare(ledger)
+    log_file = ledger.campaign.server_log(ledger.variant.id, ledger.launch)
+    leases = Home(Path(ledger.run.home)).leases
+    ledger.stage = "launch"
+    with serve(ledger.variant, environment=environment, model=loadable, log_file=log_file, leases=leases) as server:
+        ledger.stages_s["launch"] = server.timings_s["first_token_s"]
+        ledger.provenance |= {"argv": list(server.argv), "launch_s": dict(server.timings_s)}
+        with Pool() as pool:
+            for cell in pending:
+                results.append(_saved(ledger, _measure_cell(ledger, cell, server, model.path, pool)))
+                if server.has_ended():
+                    break
+        ledger.stage = "teardown"
+    teardown(server)
+
+
+def _prepare(ledger: Ledger) -> tuple[Environment, Artifact, Path]:
+    """The engine's environment, the model, and what the server loads."""
+    home, variant = Home(Path(ledger.run.home)), ledger.variant
+    with ledger.during("download"):
+        model = download(variant.model, home.artifacts)
+    with ledger.during("environment"):
+        environment = make_environment(variant, home.environments)
+    with ledger.during("quantize"):
+        checkpoint = quantize(variant, model, home.artifacts, environment)
+    with ledger.during("build"):
+        loadable = build(variant, checkpoint.entry)
+    ledger.provenance |= {
+        "packages": {name: version for name, version, _ in environment.packages},
+        "model": {"key": model.key, "bytes": model.bytes},
+        "checkpoint": {"key": checkpoint.key, "bytes": checkpoint.bytes, **checkpoint.facts},
+    }
+    return environment, model, loadable
+
+
+def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, model: Path, pool: Pool) -> CellResult:
+    """Warm up and sweep; what fails on the way is the cell's result, with the points until then."""
+    run, ledger = launch.run, launch.page()
+    folder = ledger.campaign.launch_folder(cell.cell_id, ledger.launch)
+    plan = _trial_plan(ledger, cell, server, model)
+    points: list[PointResult] = []
+    try:
+        with ledger.during("warm up"):
+            preflight, rps = warm_up(plan, folder, pool, max_seconds=run.load_plan.warm_up_max_seconds)
+        with ledger.during("load sweep"):
+            while (point := next_point(run.load_plan, points, slos=run.slos, warm_up_rps=rps)) is not None:
+                points.append(load_sweep(point, plan, preflight, folder, run.slos, server, pool))
+    except DynoError as error:
+        log.error("%s: %s", cell.workload.name, error)
+        return ledger.failure(cell, error, tuple(points))
+    ledger.stage = "analyse"
+    return analyse(ledger.result(cell, CellState.MEASURED, points=tuple(points)), run.slos, run.load_plan)
+
+
+def _trial_plan(ledger: Ledger, cell: CellOrder, server: Server, model: Path) -> TrialPlan:
+    seed = int(content_id(ledger.run.seed, cell.cell_id, ledger.run.campaign)[:8], 16)
+    return TrialPlan(
+        endpoint=Endpoint(server.url, server.model),
+        dialect=ADAPTERS[ledger.variant.engine].request_dialect(ledger.variant),
+        workload=cell.workload,
+        load=ClosedLoop(concurrency=1),
+        stop=StopRule(requests=1),
+        seed=trial_seed(seed, ledger.launch),
+        timeout_s=ledger.run.load_plan.request_timeout_s,
+        tokenizer=model,
+    )

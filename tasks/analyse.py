@@ -1,0 +1,24 @@
+"""Stage: the points of a cell become its result."""
+
+import logging
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from experiments.schema.load import LoadPlan
+from experiments.schema.result import CellResult, CellState
+from experiments.schema.slo import SLO
+from tasks.analysis.cell import judge_cell
+
+log = logging.getLogger("dyno.analyse")
+
+
+@task(name="analyse", cache_policy=NO_CACHE)
+def analyse(measured: CellResult, slos: tuple[SLO, ...], plan: LoadPlan) -> CellResult:
+    """Adds to what was measured its headlines, capacities, grade, and the state that follows from its validity."""
+    result = judge_cell(measured, slos, plan)
+    if result.state == CellState.MEASURED:
+        log.info("%s: grade %s", result.workload.name, result.grade)
+    else:
+        log.warning("%s: %s: %s", result.workload.name, result.state, "; ".join(result.reasons) or result.cause)
+    return result

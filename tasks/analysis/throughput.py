@@ -1,0 +1,107 @@
+"""Rates and amounts per second of the window W: what arrived in it, whoever asked for it and whenever that was."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tasks.analysis.columns import NS_PER_S, Columns, Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """None with its reason under the same name where a figure cannot be told."""
+
+    offered_rps: float | None
+    achieved_rps: float
+    completed_rps: float
+    output_tokens_per_s: float | None
+    input_tokens_per_s: float | None
+    total_tokens_per_s: float | None
+    mean_concurrency: float
+    littles_law_concurrency: float | None
+    cache_hit_ratio: float | None
+    prompt_tokens: int | None
+    output_tokens: int | None
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def tokens_of_chunks(columns: Columns) -> Floats:
+    """n_k where every n_k of the request is known, else N spread evenly over its chunks; NaN where N is unknown too."""
+    unknown = np.bincount(columns.request, weights=np.isnan(columns.chunk_tokens), minlength=len(columns)) > 0
+    even = columns.output / np.maximum(columns.chunks, 1)
+    return np.where(unknown[columns.request], even[columns.request], columns.chunk_tokens)
+
+
+def throughput(columns: Columns, *, open_loop: bool) -> Throughput:
+    """Offered, achieved and completed are requests due, sent and completed in W over T_W."""
+    seconds = columns.window_s
+    achieved = columns.within(columns.sent).sum() / seconds
+    output, why_output = _output_rate(columns)
+    input_, why_input = _input_rate(columns)
+    hit_ratio, why_hit = cache_hit_ratio(columns)
+    reasons = {
+        "offered_rps": "" if open_loop else "in closed loop the server's answers set the rate: nothing is offered",
+        "output_tokens_per_s": why_output,
+        "input_tokens_per_s": why_input,
+        "total_tokens_per_s": why_output or why_input,
+        "cache_hit_ratio": why_hit,
+    }
+    return Throughput(
+        offered_rps=float(columns.in_window.sum() / seconds) if open_loop else None,
+        achieved_rps=float(achieved),
+        completed_rps=float((columns.completed & columns.within(columns.end)).sum() / seconds),
+        output_tokens_per_s=output,
+        input_tokens_per_s=input_,
+        total_tokens_per_s=None if output is None or input_ is None else output + input_,
+        mean_concurrency=_mean_concurrency(columns),
+        littles_law_concurrency=_littles_law(columns, achieved),
+        cache_hit_ratio=hit_ratio,
+        prompt_tokens=_total(columns.prompt[columns.measured]),
+        output_tokens=_total(columns.output[columns.measured]),
+        reasons={name: reason for name, reason in reasons.items() if reason},
+    )
+
+
+def _output_rate(columns: Columns) -> tuple[float | None, str]:
+    tokens = tokens_of_chunks(columns)[columns.within(columns.chunk_at)]
+    if not len(tokens):
+        return None, "no token arrived in the window"
+    if np.isnan(tokens).all():
+        return None, "the server does not say how many tokens it sent; give --tokenizer to count them"
+    return float(np.nansum(tokens) / columns.window_s), ""
+
+
+def _input_rate(columns: Columns) -> tuple[float | None, str]:
+    prompts = columns.prompt[columns.within(columns.first_chunk_at())]
+    if not len(prompts):
+        return None, "no first token arrived in the window"
+    if np.isnan(prompts).any():
+        return None, f"the prompt's tokens are unknown for {int(np.isnan(prompts).sum())} of {len(prompts)} requests"
+    return float(prompts.sum() / columns.window_s), ""
+
+
+def cache_hit_ratio(columns: Columns) -> tuple[float | None, str]:
+    """Σ cached / Σ prompt tokens over the requests that came with both, and the reason where none did."""
+    told = columns.measured & ~np.isnan(columns.cached) & (columns.prompt > 0)
+    if not told.any():
+        return None, "the server does not say how many prompt tokens came from its cache"
+    return float(columns.cached[told].sum() / columns.prompt[told].sum()), ""
+
+
+def _mean_concurrency(columns: Columns) -> float:
+    """A request is in flight from s until its end; one without an end is in flight to the end of W."""
+    sent = ~np.isnan(columns.sent)
+    start = np.clip(columns.sent[sent], 0, columns.window_ns)
+    end = np.clip(np.where(np.isnan(columns.end), columns.window_ns, columns.end)[sent], 0, columns.window_ns)
+    return float((end - start).sum() / columns.window_ns)
+
+
+def _littles_law(columns: Columns, achieved_rps: float) -> float | None:
+    """λ × mean residence: far from the mean concurrency, the window is no steady state."""
+    residence = (columns.end - columns.sent)[columns.within(columns.sent)]
+    residence = residence[~np.isnan(residence)]
+    return float(achieved_rps * residence.mean() / NS_PER_S) if len(residence) else None
+
+
+def _total(tokens: Floats) -> int | None:
+    return int(tokens.sum()) if len(tokens) and not np.isnan(tokens).any() else None

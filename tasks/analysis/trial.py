@@ -1,0 +1,77 @@
+"""A trial's records become its summary: every published figure comes from here, and from the Parquet alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from experiments.schema.load import Load
+from experiments.schema.result import TrialSummary
+from experiments.schema.slo import SLO
+from experiments.schema.workload import Workload
+from tasks.analysis.columns import Columns, read_columns
+from tasks.analysis.distributions import absent, distribution, latency_distributions
+from tasks.analysis.drift import Drift, drift
+from tasks.analysis.goodput import joint_attainment, slo_attainments
+from tasks.analysis.intervals import effective_n
+from tasks.analysis.throughput import throughput
+from tasks.analysis.validity import error_share, invalid_reasons, lateness_ms
+from tasks.loadgen.record import Outcome
+
+
+def summarize_trial(
+    table: pa.Table,
+    *,
+    window: tuple[int, int],
+    load: Load,
+    workload: Workload,
+    slos: Sequence[SLO],
+    client: Mapping[str, Any],
+    findings: Sequence[str] = (),
+    method_version: str,
+    overloaded: bool = False,
+) -> TrialSummary:
+    """The statistics of measurement.md. `window` is W in CLOCK_MONOTONIC ns, `client` a ClientReport as a dict,
+    `findings` the instrument's own reasons of invalidity. An `overloaded` point is not stationary: it is not tested for
+    drift, and certifies nothing."""
+    columns = read_columns(table, window)
+    drifted = None if overloaded else drift(columns)
+    reasons = invalid_reasons(columns, load=load, workload=workload, client=client, findings=findings, drifted=drifted)
+    rates = asdict(throughput(columns, open_loop=load.kind == "open_loop"))
+    latencies = latency_distributions(columns)
+    goodput = joint_attainment(columns, slos)
+    return TrialSummary(
+        method_version=method_version,
+        requests=len(columns),
+        outcomes={outcome.value: int((columns.outcome == outcome.value).sum()) for outcome in Outcome},
+        valid=not reasons,
+        invalid_reasons=reasons,
+        window_s=columns.window_s,
+        **{**rates, "reasons": rates["reasons"] | _untested(drifted)},
+        per_user_tokens_per_s=_per_user(latencies["tpot_ms"].p50),
+        goodput_rps=goodput[0] if goodput else None,
+        attainment=goodput[1] if goodput else None,
+        error_share=error_share(columns),
+        latencies=latencies,
+        lateness_ms=_lateness(columns),
+        client=dict(client),
+        slos=slo_attainments(columns, slos, overloaded=overloaded),
+    )
+
+
+def _untested(drifted: Drift | None) -> dict[str, str]:
+    return {"drift": drifted.reason} if drifted and drifted.reason else {}
+
+
+def _per_user(tpot_p50_ms: float | None) -> float | None:
+    """Of the median user: 1000 / TPOT."""
+    return 1000 / tpot_p50_ms if tpot_p50_ms else None
+
+
+def _lateness(columns: Columns) -> Any:
+    late = lateness_ms(columns)
+    if not len(late):
+        return absent("no request due in the window was sent")
+    return distribution(late, independent=effective_n(np.asarray(late)))

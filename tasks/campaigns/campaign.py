@@ -1,0 +1,106 @@
+"""Campaigns: within one, what was measured is kept. A result is one cell.json, written aside and renamed.
+
+campaigns/EXPERIMENT/NUMBER/CELL/cell.json
+campaigns/EXPERIMENT/NUMBER/CELL/launch-N/STEP-ROLE/requests.parquet, trial.json
+campaigns/EXPERIMENT/NUMBER/servers/VARIANT-N.log
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from experiments.schema.experiment import Cell
+from experiments.schema.result import CellResult, CellState
+
+KEPT = frozenset({CellState.MEASURED, CellState.INVALID, CellState.FAILED})
+RETRIED = frozenset({CellState.FAILED, CellState.INVALID})
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """One round of measurements of one experiment; `folder`'s name is its number."""
+
+    experiment: str
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """As it stands in tags: EXPERIMENT-NUMBER."""
+        return f"{self.experiment}-{self.folder.name}"
+
+    def result(self, cell_id: str) -> CellResult | None:
+        """What became of a cell; None where nothing is known, or what is there was not written by this version."""
+        try:
+            return CellResult.model_validate_json((self.cell_folder(cell_id) / "cell.json").read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def save(self, result: CellResult) -> None:
+        """Replaces the cell's result."""
+        write_json(self.cell_folder(result.cell_id) / "cell.json", result)
+
+    def cell_folder(self, cell_id: str) -> Path:
+        """Where a cell's result and records lie."""
+        return self.folder / cell_id
+
+    def launch_folder(self, cell_id: str, launch: int) -> Path:
+        """The records of a cell on one launch."""
+        return self.cell_folder(cell_id) / f"launch-{launch}"
+
+    def server_log(self, variant_id: str, launch: int) -> Path:
+        """What the server of a launch said."""
+        folder = self.folder / "servers"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{variant_id}-{launch}.log"
+
+    def next_launch(self, variant_id: str) -> int:
+        """A number that no launch of this variant had: the log of each is kept."""
+        logs = (self.folder / "servers").glob(f"{variant_id}-*.log")
+        return 1 + max((int(log.stem.rpartition("-")[2]) for log in logs), default=0)
+
+
+def open_campaign(root: Path, experiment: str, *, new: bool = False) -> Campaign:
+    """The latest campaign of an experiment, or a new one. Nothing is made on disk."""
+    numbers = _numbers(root / experiment)
+    number = max(numbers, default=0) + 1 if new or not numbers else max(numbers)
+    return Campaign(experiment, root / experiment / str(number))
+
+
+def all_results(root: Path) -> Iterator[CellResult]:
+    """Every result of a store, the campaigns of an experiment from old to new."""
+    for experiment in sorted(path.name for path in root.glob("*") if path.is_dir()):
+        for number in sorted(_numbers(root / experiment)):
+            campaign = Campaign(experiment, root / experiment / str(number))
+            for file in sorted(campaign.folder.glob("*/cell.json")):
+                result = campaign.result(file.parent.name)
+                if result is not None:
+                    yield result
+
+
+def to_measure(campaign: Campaign, cells: tuple[Cell, ...], *, retry: bool = False) -> list[Cell]:
+    """The cells that have no result to be kept; with `retry`, those that failed or are invalid, and no others."""
+    chosen = []
+    for cell in cells:
+        result = campaign.result(cell.id)
+        state = result.state if result else None
+        if (state in RETRIED) if retry else (state not in KEPT):
+            chosen.append(cell)
+    return chosen
+
+
+def write_json(path: Path, body: BaseModel) -> None:
+    """Written aside, synced, renamed: a reader, or a kill, never meets half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".partial")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(body.model_dump_json(indent=1))
+        file.flush()
+        os.fsync(file.fileno())
+    aside.rename(path)
+
+
+def _numbers(folder: Path) -> list[int]:
+    return [int(path.name) for path in folder.glob("*") if path.name.isdigit() and path.is_dir()]

@@ -1,0 +1,93 @@
+"""The store: one folder that holds all that dyno keeps. `./.dyno`, or DYNO_HOME."""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.errors import SetupError
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folders of a store. Nothing is made before it is needed."""
+
+    root: Path
+
+    @property
+    def artifacts(self) -> Path:
+        """Weights, checkpoints and compiled engines by content."""
+        return self.root / "artifacts"
+
+    @property
+    def environments(self) -> Path:
+        """A Python environment per engine release."""
+        return self.root / "environments"
+
+    @property
+    def campaigns(self) -> Path:
+        """Records and results."""
+        return self.root / "campaigns"
+
+    @property
+    def leases(self) -> Path:
+        """What runs now, and for whom."""
+        return self.root / "leases"
+
+    @property
+    def prefect(self) -> Path:
+        """Prefect's home, unless PREFECT_API_URL names a server."""
+        return self.root / "prefect"
+
+    @property
+    def logs(self) -> Path:
+        """What the servers that dyno itself uses said."""
+        return self.root / "logs"
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLFLOW_TRACKING_URI, or the SQLite file in here."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
+
+    def make(self) -> "Home":
+        """Makes the folder; raises SetupError where that cannot be."""
+        try:
+            for folder in (self.root, self.leases, self.logs):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SetupError(
+                f"the store {self.root} cannot be made: {error.strerror}. Set DYNO_HOME to a folder that can."
+            ) from error
+        return self
+
+
+def open_home() -> Home:
+    """DYNO_HOME, or .dyno in the current folder; absolute, not made yet."""
+    return Home(Path(os.environ.get("DYNO_HOME") or ".dyno").expanduser().absolute())
+
+
+@contextlib.contextmanager
+def measuring_alone(home: Home, say: Callable[[str], None]) -> Iterator[None]:
+    """One measurement at a time in a store: two at once on one machine would measure each other.
+
+    Waits for another dyno, and says for which; the kernel frees the lock of one that dies.
+    """
+    with (home.root / "run.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another dyno measures here ({_holder(lock.name)}): waiting until it is done; Ctrl-C to stop")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        lock.write(json.dumps({"pid": os.getpid()}))
+        lock.flush()
+        yield
+
+
+def _holder(path: str) -> str:
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return f"process {json.loads(Path(path).read_text())['pid']}"
+    return "another process"

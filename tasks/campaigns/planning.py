@@ -1,0 +1,124 @@
+"""What a run would do: each cell with its state, before anything starts."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from engine_adapters import ADAPTERS
+from engine_adapters.base import UnsupportedVariant
+from experiments.errors import InputError, Problem
+from experiments.schema.experiment import Cell, Experiment
+from experiments.schema.load import LoadPlan
+from experiments.schema.read import catalog, nearest
+from experiments.schema.variant import Variant
+from experiments.schema.workload import Workload
+from tasks.campaigns.campaign import Campaign, to_measure
+
+SECONDS_PER_LAUNCH = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCell:
+    """A cell and what a run would do with it; `reason` says why where it is not measured."""
+
+    cell: Cell
+    state: Literal["to measure", "measured", "invalid", "failed", "excluded", "unsupported", "not measured"]
+    reason: str = ""
+
+    def row(self) -> dict[str, object]:
+        """For tables and JSON."""
+        v, w = self.cell.variant, self.cell.workload
+        names = {"cell_id": self.cell.id, "engine": v.engine, "engine_version": v.engine_version, "model": v.model.name}
+        more = {"quantization": str(v.quantization), "hardware": v.hardware, "workload": w.name}
+        return {**names, **more, "state": self.state, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What measuring would take: seconds of one worker, and GPU-hours of those cells that use GPUs."""
+
+    cells: int
+    seconds: float
+    gpu_hours: float
+
+    def body(self) -> dict[str, float]:
+        """For JSON."""
+        return {key: round(value, 2) for key, value in asdict(self).items()}
+
+
+def check_lines(experiment: Experiment, file: str) -> None:
+    """Raises InputError for each line of `variants` of which no cell can run, and for hardware that nobody knows."""
+    problems = [*_unknown_hardware(experiment, file)]
+    cells = experiment.cells()
+    for index in range(len(experiment.variants)):
+        refusals = [refusal(cell.variant, cell.workload) for cell in cells if cell.line == index]
+        if refusals and all(refusals):
+            field, reason = next(r for r in refusals if r)
+            where = f"variants[{index}].{field}" if field else f"variants[{index}]"
+            problems.append(Problem(file, where, reason))
+    if problems:
+        raise InputError(problems=tuple(problems))
+
+
+def _unknown_hardware(experiment: Experiment, file: str) -> Iterable[Problem]:
+    known = catalog("hardware")
+    for index, line in enumerate(experiment.variants):
+        for name in dict.fromkeys(variant.hardware for variant in line):
+            if name not in known:
+                yield Problem(file, f"variants[{index}].hardware", f"unknown hardware {name!r}.{nearest(name, known)}")
+
+
+def refusal(variant: Variant, workload: Workload) -> tuple[str, str] | None:
+    """(field, reason) where this variant cannot be or cannot serve this workload; None where it can."""
+    adapter = ADAPTERS[variant.engine]
+    try:
+        adapter.launch_spec(variant)
+        adapter.checkpoint(variant)
+        adapter.build_spec(variant)
+    except UnsupportedVariant as unsupported:
+        return unsupported.field, str(unsupported)
+    needed, room = workload.prompt_tokens + workload.output_tokens, _context(variant)
+    if room is not None and needed > room:
+        return "max_model_len", f"{workload.name} needs {needed} tokens of context, and there are {room}"
+    return None
+
+
+def _context(variant: Variant) -> int | None:
+    """Tokens that a request may have, where the variant or its model says so."""
+    source = variant.model.source
+    limits = [variant.max_model_len, source.context_length if source.kind == "synthetic" else None]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def plan_cells(experiment: Experiment, campaign: Campaign, *, retry: bool = False) -> list[PlannedCell]:
+    """Every cell of an experiment, in its order."""
+    cells = experiment.cells()
+    due = {cell.id for cell in to_measure(campaign, cells, retry=retry)}
+    return [_planned(cell, cell.id in due, campaign) for cell in cells]
+
+
+def _planned(cell: Cell, is_due: bool, campaign: Campaign) -> PlannedCell:
+    if cell.excluded:
+        return PlannedCell(cell, "excluded", cell.excluded)
+    refused = refusal(cell.variant, cell.workload)
+    if refused:
+        return PlannedCell(cell, "unsupported", refused[1])
+    if is_due:
+        return PlannedCell(cell, "to measure")
+    result = campaign.result(cell.id)
+    if result is None:
+        return PlannedCell(cell, "not measured", "it has no result yet: dyno run measures it")
+    reason = result.cause or "; ".join(result.reasons) if result.state != "measured" else ""
+    return PlannedCell(cell, result.state.value, reason)  # type: ignore[arg-type]
+
+
+def estimate(planned: Iterable[PlannedCell], plan: LoadPlan) -> Estimate:
+    """A rough one, before anything is known of the speed: each point takes its least time and half as much again."""
+    cells = [p.cell for p in planned if p.state == "to measure"]
+    points = 1 + math.ceil(math.log2(plan.saturation.max_concurrency)) + len(plan.open_loop.fractions)
+    seconds_per_cell = 1.5 * plan.min_seconds * (points + 2)
+    launches = len({cell.variant.id for cell in cells})
+    gpus = {name: entry["gpus"] for name, entry in catalog("hardware").items()}
+    gpu_seconds = sum(seconds_per_cell * gpus.get(cell.variant.hardware, 0) for cell in cells)
+    return Estimate(len(cells), seconds_per_cell * len(cells) + SECONDS_PER_LAUNCH * launches, gpu_seconds / 3600)

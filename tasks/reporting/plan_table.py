@@ -1,0 +1,28 @@
+"""Plain tables of rows: plans, engines."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+
+COLUMNS = ("engine", "engine_version", "model", "quantization", "workload", "state", "cell_id")
+
+
+def rows_table(rows: Sequence[Mapping[str, object]]) -> Table:
+    """One column for each key of the first row."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in rows[0]:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    return table
+
+
+def plan_table(rows: Sequence[Mapping[str, object]]) -> Table:
+    """The cells of a plan; the reason stands under what is not going to be measured."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in COLUMNS:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        state = f"{row['state']}: {row['reason']}" if row["reason"] else str(row["state"])
+        table.add_row(*(state if name == "state" else str(row[name]) for name in COLUMNS))
+    return table

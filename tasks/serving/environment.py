@@ -1,0 +1,119 @@
+"""Environments: a venv per engine release below the store, made by pip, with what it resolved to on record."""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.errors import BuildError
+from experiments.schema.base import content_id
+
+READY = "environment.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """`packages` are the resolved (name, version, sha256) of all that pip installed; `seconds` what making it took,
+    0 where it was there already."""
+
+    python: Path
+    packages: tuple[tuple[str, str, str], ...]
+    seconds: float
+
+    @property
+    def site_packages(self) -> Path:
+        """Where the packages lie."""
+        return next((self.python.parents[1] / "lib").glob("python3*/site-packages"))
+
+    def version(self, package: str) -> str:
+        """The resolved version of a package; "" where it is not in here."""
+        return next((v for name, v, _ in self.packages if _normal(name) == _normal(package)), "")
+
+
+def engine_environment(root: Path, requirements: Sequence[str], say: Callable[[str], None]) -> Environment:
+    """The environment for these requirements: made at most once, whatever the number of processes that ask for it.
+
+    One that was half-made by a process that died is made anew. Raises BuildError with pip's own words.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    folder = root / f"{_slug(requirements)}-{content_id(list(requirements), sys.version_info[:2])}"
+    with (root / f"{folder.name}.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another dyno is making the environment of {', '.join(requirements)}: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        found = _read(folder)
+        return found if found else _make(folder, requirements, say)
+
+
+def _slug(requirements: Sequence[str]) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", requirements[0])[:60]
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _python(folder: Path) -> Path:
+    return folder / "bin" / "python"
+
+
+def _read(folder: Path) -> Environment | None:
+    try:
+        body = json.loads((folder / READY).read_text())
+        packages = tuple((name, version, digest) for name, version, digest in body["packages"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Environment(_python(folder), packages, 0.0) if _python(folder).exists() else None
+
+
+def _make(folder: Path, requirements: Sequence[str], say: Callable[[str], None]) -> Environment:
+    """A venv cannot be moved, so it is made in place: the record that is written last says that it is whole."""
+    started = time.monotonic()
+    shutil.rmtree(folder, ignore_errors=True)
+    say(f"installing {', '.join(requirements)} into an environment of its own")
+    report = folder / "pip-report.json"
+    try:
+        _run([sys.executable, "-m", "venv", str(folder)], requirements)
+        pip = [str(_python(folder)), "-m", "pip", "--disable-pip-version-check", "--no-input"]
+        _run([*pip, "install", "--quiet", "--report", str(report), *requirements], requirements)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    packages = _resolved(report)
+    aside = folder / f"{READY}.partial"
+    aside.write_text(json.dumps({"requirements": list(requirements), "packages": packages}, indent=1))
+    aside.rename(folder / READY)
+    return Environment(_python(folder), packages, time.monotonic() - started)
+
+
+def _run(command: Sequence[str], requirements: Sequence[str]) -> None:
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        words = [line for line in done.stderr.splitlines() if line.strip()]
+        cause = next((line for line in reversed(words) if "ERROR" in line), words[-1] if words else "no message")
+        raise BuildError(
+            f"the environment of {', '.join(requirements)} could not be made: {cause.removeprefix('ERROR: ')}. "
+            "Is that a release that the package index has, and is the index within reach?",
+            log_excerpt="\n".join(words[-15:]),
+        )
+
+
+def _resolved(report: Path) -> tuple[tuple[str, str, str], ...]:
+    body = json.loads(report.read_text())
+    found = []
+    for item in body["install"]:
+        hashes = item.get("download_info", {}).get("archive_info", {}).get("hashes", {})
+        found.append((item["metadata"]["name"], item["metadata"]["version"], hashes.get("sha256", "")))
+    # The report names download addresses, which may hold credentials of a private index.
+    report.unlink()
+    return tuple(sorted(found))

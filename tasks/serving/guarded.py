@@ -1,0 +1,93 @@
+"""A process under a guard and a lease: whatever becomes of dyno, it does not stay behind."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.serving.lease import drop_lease, end_session, take_lease
+
+GUARD = Path(__file__).with_name("guard.py")
+
+
+@dataclass(slots=True)
+class GuardedProcess:
+    """A process that runs under a guard, with its output in `log`. `session` is its number once the guard has
+    started it: it leads a session of its own."""
+
+    guard: "subprocess.Popen[bytes]"
+    pidfile: Path
+    log: Path
+    session: int | None = None
+
+    def exit_status(self) -> int | None:
+        """None while it runs; afterwards its exit status (143: ended by a signal)."""
+        return self.guard.poll()
+
+    def learn_session(self) -> int | None:
+        """Reads the number that the guard wrote; None until then."""
+        if self.session is None:
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                self.session = int(self.pidfile.read_text())
+        return self.session
+
+    def log_tail(self, lines: int = 15) -> str:
+        """The last lines of its output, read from the last 32 KiB."""
+        with contextlib.suppress(FileNotFoundError), self.log.open("rb") as file:
+            file.seek(max(0, self.log.stat().st_size - 32768))
+            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+        return ""
+
+
+@contextlib.contextmanager
+def guarded_process(
+    argv: Sequence[str], *, env: Mapping[str, str], log: Path, leases: Path, what: str, grace_s: float = 5.0
+) -> Iterator[GuardedProcess]:
+    """Runs `argv` until the block ends, however it ends; nothing of it is left then.
+
+    Output goes to the file `log`: an inherited pipe would outlive its reader. Raises OSError where the guard itself
+    cannot start; a command that cannot start shows as exit status 127.
+    """
+    lease = take_lease(leases, what)
+    read_end, write_end = os.pipe()
+    try:
+        with log.open("ab") as output:
+            guard = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(GUARD), str(read_end), str(lease.pidfile), str(grace_s), *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=dict(env),
+                pass_fds=(read_end,),
+                start_new_session=True,
+            )
+        os.close(read_end)
+        process = GuardedProcess(guard, lease.pidfile, log)
+        try:
+            yield process
+        finally:
+            _stop(process, write_end, grace_s)
+            write_end = -1
+    finally:
+        if write_end >= 0:
+            os.close(write_end)
+        drop_lease(lease)
+
+
+def _stop(process: GuardedProcess, write_end: int, grace_s: float) -> None:
+    """Lets the guard go, and makes sure that it took everything with it. A second Ctrl-C does not stop this."""
+    os.close(write_end)
+    limit = time.monotonic() + grace_s + 10
+    while process.guard.poll() is None and time.monotonic() < limit:
+        with contextlib.suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
+            process.guard.wait(0.5)
+    if process.guard.poll() is None:
+        process.guard.kill()
+        process.guard.wait()
+    session = process.learn_session()
+    if session:
+        end_session(session, grace_s=1.0)

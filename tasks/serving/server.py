@@ -1,0 +1,144 @@
+"""A LaunchSpec becomes a running server: started under a guard, ready when it has generated a token, always ended."""
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from engine_adapters.base import LaunchSpec, RequestDialect
+from experiments.errors import LaunchError, ServerDied
+from tasks.serving.guarded import GuardedProcess, guarded_process
+
+LAUNCHERS = Path(__file__).parents[2] / "engine_adapters" / "launchers"
+HOST = "127.0.0.1"
+HIDDEN = ("TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL", "AUTH")
+KEPT_OUT = ("PYTHON", "VIRTUAL_ENV", "PREFECT", "MLFLOW", "DYNO", "PIP_")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that answers. `timings_s`: seconds from the start until it listened, was healthy, gave a token."""
+
+    url: str
+    model: str
+    argv: tuple[str, ...]
+    process: GuardedProcess
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+
+    def has_ended(self) -> bool:
+        """Whether its process is gone."""
+        return self.process.exit_status() is not None
+
+    def check_alive(self) -> None:
+        """Raises ServerDied, with its last words, where it has ended."""
+        if self.has_ended():
+            how = _how_it_ended(self.process)
+            raise ServerDied(f"the server {how} while it was measured", log_excerpt=self.log_tail())
+
+    def log_tail(self) -> str:
+        """The server's last lines."""
+        return self.process.log_tail()
+
+
+def fill(spec: LaunchSpec, *, python: Path, model: Path, port: int) -> tuple[str, ...]:
+    """The argument list with its placeholders filled; only arguments that are a placeholder as a whole change."""
+    values = {"{python}": str(python), "{model}": str(model), "{host}": HOST, "{port}": str(port)}
+    launcher = "{launchers}/"
+    return tuple(
+        str(LAUNCHERS / arg.removeprefix(launcher)) if arg.startswith(launcher) else values.get(arg, arg)
+        for arg in spec.argv
+    )
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def server_environment(spec: LaunchSpec) -> dict[str, str]:
+    """What the server's process gets: ours without secrets and without our own tools' settings, then the spec's."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(KEPT_OUT) and not any(word in name.upper() for word in HIDDEN)
+    }
+    return inherited | {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"} | dict(spec.env)
+
+
+@contextlib.contextmanager
+def running_server(
+    spec: LaunchSpec,
+    dialect: RequestDialect,
+    *,
+    python: Path,
+    model: Path,
+    log: Path,
+    leases: Path,
+    what: str,
+    say: Callable[[str], None],
+) -> Iterator[Server]:
+    """The server runs inside the block, ready; after it nothing of it is left, however the block ended.
+
+    Raises LaunchError with the last lines of its log where it does not become ready within the spec's time.
+    """
+    port = free_port()
+    argv = fill(spec, python=python, model=model, port=port)
+    started = time.monotonic()
+    with guarded_process(argv, env=server_environment(spec), log=log, leases=leases, what=what) as process:
+        server = Server(f"http://{HOST}:{port}", spec.served_model, argv, process)
+        timings = _wait_until_ready(server, spec, dialect, started, say)
+        yield Server(server.url, server.model, argv, process, timings)
+
+
+def _wait_until_ready(
+    server: Server, spec: LaunchSpec, dialect: RequestDialect, started: float, say: Callable[[str], None]
+) -> dict[str, float]:
+    limit = started + spec.start_timeout_s
+    timings: dict[str, float] = {}
+    with httpx.Client(base_url=server.url, timeout=5.0, trust_env=False) as client:
+        _poll(server, limit, spec, lambda: client.get(spec.ready_path).status_code == 200)
+        timings["healthy_s"] = time.monotonic() - started
+        say(f"healthy after {timings['healthy_s']:.1f} s; waiting for its first token")
+        body = {**dialect.body, "model": server.model, "prompt": "a", "max_tokens": 1}
+        _poll(server, limit, spec, lambda: _generates(client, body, limit, server))
+        timings["first_token_s"] = time.monotonic() - started
+    return timings
+
+
+def _generates(client: httpx.Client, body: Mapping[str, object], limit: float, server: Server) -> bool:
+    remaining_s = max(1.0, limit - time.monotonic())
+    answer = client.post("/v1/completions", json=body, timeout=remaining_s)
+    if 400 <= answer.status_code < 500 and answer.status_code not in (408, 425, 429):
+        raise LaunchError(
+            f"the server refuses a request for one token: http {answer.status_code}: {answer.text[:200]}",
+            log_excerpt=server.log_tail(),
+        )
+    return answer.status_code == 200 and bool(answer.json().get("choices"))
+
+
+def _how_it_ended(process: GuardedProcess) -> str:
+    status = process.exit_status()
+    return "was killed by a signal" if status == 143 else f"ended with status {status}"
+
+
+def _poll(server: Server, limit: float, spec: LaunchSpec, is_true: Callable[[], bool]) -> None:
+    while True:
+        status = server.process.exit_status()
+        if status is not None:
+            how = _how_it_ended(server.process)
+            raise LaunchError(f"the server {how} before it was ready", log_excerpt=server.log_tail())
+        with contextlib.suppress(httpx.HTTPError, ValueError):
+            if is_true():
+                return
+        if time.monotonic() > limit:
+            raise LaunchError(
+                f"the server was not ready within {spec.start_timeout_s:g} s", log_excerpt=server.log_tail()
+            )
+        time.sleep(0.05)

@@ -1,0 +1,342 @@
+"""The tracking store: MlflowClient with explicit run ids. No active run, no global state, nothing printed."""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from experiments.errors import PublishError
+from experiments.schema.result import CellResult
+from tasks.tracking.figures import (
+    cell_config,
+    cell_description,
+    cell_row,
+    invocation_description,
+    params,
+    point_metrics,
+    run_name,
+    run_status,
+    tags,
+)
+from tasks.tracking.owner import Owner
+from tasks.tracking.redaction import redacted
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_TRUNCATE_LONG_VALUES": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+"""Each unless the user set it. An unreachable server costs 5 s with these, and 247 s with MLflow's own."""
+
+LOG_LIMIT_BYTES = 64 * 2**20
+
+_PARENT = "mlflow.parentRunId"
+_NOTE = "mlflow.note.content"
+_OWNER = "dyno.owner"
+
+
+class TrackingStore:
+    """Invocations, cells and launches in one MLflow store. Every method raises PublishError where it is out of reach.
+
+    Publishing the same thing again changes nothing: runs are found by their tags, metrics have fixed timestamps.
+    """
+
+    def __init__(self, uri: str, folder: Path) -> None:
+        """`folder` holds the lock, and the artifacts of an SQLite store (`folder/mlartifacts`)."""
+        self.uri = uri
+        self.folder = folder
+        self._client: MlflowClient | None = None
+
+    def open_invocation(
+        self,
+        experiment: str,
+        *,
+        campaign: str,
+        config: Mapping[str, object],
+        description: str = "",
+        prefect_run_id: str = "",
+        prefect_run_url: str = "",
+    ) -> str:
+        """A new RUNNING parent run; its id. `config` is the whole experiment, as params and as experiment.json."""
+        found = {
+            "dyno.kind": "invocation",
+            "dyno.campaign": campaign,
+            _OWNER: str(Owner.this_process()),
+            "prefect.flow_run_id": prefect_run_id,
+            "prefect.flow_run_url": prefect_run_url,
+            _NOTE: description,
+        }
+        with self._publishing("open the invocation's run"):
+            client = self._open()
+            run = client.create_run(
+                self._experiment_id(experiment),
+                start_time=_now_ms(),
+                tags={name: value for name, value in found.items() if value},
+                run_name=campaign,
+            )
+            run_id = str(run.info.run_id)
+            self._log_params(run_id, params(config))
+            client.log_dict(run_id, _json(redacted(config)), "experiment.json")
+            return run_id
+
+    def publish_cell(
+        self,
+        cell: CellResult,
+        *,
+        invocation_run_id: str = "",
+        files: Mapping[str, Path] | None = None,
+        extra_tags: Mapping[str, str] | None = None,
+    ) -> str:
+        """The cell's run and, below it, that of its launch; the id of the first.
+
+        `files` go to both, each run being whole by itself: the key is the artifact path, the value a file or a folder.
+        A cell that was published under another invocation stays there; this invocation lists it.
+        """
+        with self._publishing(f"take the cell {cell.cell_id}"):
+            experiment_id = self._experiment_id(cell.experiment)
+            is_cell = {"dyno.kind": "cell", "dyno.cell_id": cell.cell_id, "dyno.campaign": cell.campaign}
+            is_launch = {**is_cell, "dyno.kind": "launch", "dyno.launch": str(cell.launch)}
+            with self._locked():
+                cell_run = self._find_or_create(experiment_id, is_cell, invocation_run_id, run_name(cell), cell)
+                launch_name = f"launch {cell.launch}"
+                launch_run = self._find_or_create(experiment_id, is_launch, cell_run, launch_name, cell)
+            published = cell.model_copy(update={"mlflow_run_id": cell_run})
+            for run_id in (launch_run, cell_run):
+                self._publish(run_id, published, files or {}, extra_tags or {})
+            return cell_run
+
+    def close_invocation(
+        self,
+        run_id: str,
+        *,
+        status: Status,
+        measured: Sequence[CellResult] = (),
+        kept: Sequence[CellResult] = (),
+        files: Mapping[str, Path] | None = None,
+        description: str = "",
+    ) -> None:
+        """Ends the run. Its cells.json and its description list every cell, those kept from before with their runs."""
+        with self._publishing("close the invocation's run"):
+            client = self._open()
+            rows = [cell_row(cell, kept=False) for cell in measured] + [cell_row(cell, kept=True) for cell in kept]
+            experiment_id = client.get_run(run_id).info.experiment_id
+            client.log_dict(run_id, {"cells": _json(redacted(rows))}, "cells.json")
+            client.set_tag(run_id, _NOTE, invocation_description(description, rows, experiment_id))
+            client.set_tag(run_id, "dyno.kept_cells", " ".join(cell.cell_id for cell in kept) or "none")
+            self._log_files(run_id, files or {})
+            client.set_terminated(run_id, status=status, end_time=_now_ms())
+
+    def tag_run(self, run_id: str, values: Mapping[str, str]) -> None:
+        """Adds what became known later, such as prefect.flow_run_id."""
+        with self._publishing("tag a run"):
+            for name, value in values.items():
+                self._open().set_tag(run_id, name, value)
+
+    def sweep_dead_invocations(self) -> list[str]:
+        """Ends as KILLED the runs that a dead process left RUNNING; their ids."""
+        with self._publishing("end the runs of dead processes"):
+            client = self._open()
+            experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+            running = client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=1000)
+            dead = [run.info.run_id for run in running if _is_dead(run.data.tags)]
+            for run_id in dead:
+                client.set_terminated(run_id, status="KILLED", end_time=_now_ms())
+            return dead
+
+    def run_url(self, run_id: str) -> str:
+        """Where a browser finds the run on an MLflow server; "" where the store is a file."""
+        if not self.uri.startswith("http"):
+            return ""
+        with self._publishing("find a run"):
+            experiment_id = self._open().get_run(run_id).info.experiment_id
+        return f"{_without_password(self.uri).rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+
+    def _open(self) -> "MlflowClient":
+        """MLflow's import costs seconds: it waits until something is published."""
+        if self._client is None:
+            for name, value in SETTINGS.items():
+                os.environ.setdefault(name, value)
+            from mlflow import MlflowClient
+
+            with self._locked():  # two processes that create or migrate one SQLite file at once would break it
+                self._client = MlflowClient(tracking_uri=self.uri)
+                self._client.search_experiments(max_results=1)
+        return self._client
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "mlflow.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextlib.contextmanager
+    def _publishing(self, what: str) -> Iterator[None]:
+        """MLflow, SQLAlchemy and the file system fail each in its own way: a person meets one error."""
+        try:
+            yield
+        except _store_errors() as error:
+            raise PublishError(
+                f"the tracking store {_without_password(self.uri)} did not {what}: {_first_line(error)}. The results "
+                "are on disk: check MLFLOW_TRACKING_URI and that the store can be reached and written, then run the "
+                "same command again"
+            ) from error
+
+    def _experiment_id(self, name: str) -> str:
+        client = self._open()
+        with self._locked():
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                return str(client.create_experiment(name, artifact_location=self._artifact_location(name)))
+        if found.lifecycle_stage == "deleted":
+            raise PublishError(
+                f"the experiment {name} was deleted in MLflow: bring it back with `mlflow experiments restore "
+                f"--experiment-id {found.experiment_id}`, or give the experiment file another name"
+            )
+        return str(found.experiment_id)
+
+    def _artifact_location(self, experiment: str) -> str | None:
+        """A server chooses for itself; beside an SQLite file, MLflow would take the folder one happens to be in."""
+        if not self.uri.startswith("sqlite"):
+            return None
+        return (self.folder / "mlartifacts" / experiment).absolute().as_uri()
+
+    def _find_or_create(
+        self, experiment_id: str, identity: Mapping[str, str], parent: str, name: str, cell: CellResult
+    ) -> str:
+        client = self._open()
+        query = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in identity.items())
+        found = client.search_runs([experiment_id], query, max_results=1)
+        if found:
+            return str(found[0].info.run_id)
+        start = _ms(cell.started_at)
+        known = {**identity, _OWNER: str(Owner.this_process())} | ({_PARENT: parent} if parent else {})
+        run = client.create_run(experiment_id, start_time=start, tags=known, run_name=name)
+        return str(run.info.run_id)
+
+    def _publish(self, run_id: str, cell: CellResult, files: Mapping[str, Path], extra_tags: Mapping[str, str]) -> None:
+        client = self._open()
+        self._log_params(run_id, params(cell_config(cell)))
+        found = {**tags(cell), **extra_tags, _NOTE: cell_description(cell)}
+        client.log_batch(run_id, metrics=_metrics(cell), tags=_run_tags(found))
+        client.log_dict(run_id, _json(redacted(cell_config(cell))), "config.json")
+        client.log_dict(run_id, _json(redacted(cell.provenance)), "environment.json")
+        client.log_dict(run_id, _json(redacted(cell.model_dump(mode="json"))), "cell.json")
+        self._log_files(run_id, files)
+        client.set_terminated(run_id, status=run_status(cell.state), end_time=_ms(cell.ended_at))
+
+    def _log_params(self, run_id: str, values: Mapping[str, str]) -> None:
+        """Params cannot change: what is there stays, the JSON artifact is the newest."""
+        from mlflow.entities import Param
+
+        there = self._open().get_run(run_id).data.params
+        new = [Param(name, value) for name, value in values.items() if name not in there]
+        self._open().log_batch(run_id, params=new)
+
+    def _log_files(self, run_id: str, files: Mapping[str, Path]) -> None:
+        for artifact, local in files.items():
+            for path in sorted(local.rglob("*")) if local.is_dir() else [local]:
+                if path.is_file() and path.suffix != ".partial":
+                    at = Path(artifact) / path.relative_to(local) if local.is_dir() else Path(artifact)
+                    self._log_file(run_id, path, at)
+
+    def _log_file(self, run_id: str, path: Path, at: Path) -> None:
+        """JSON and logs are text that may quote a secret; anything else goes as it is."""
+        client = self._open()
+        if path.suffix in (".json", ".log", ".txt", ".html"):
+            client.log_text(run_id, _text(path), at.as_posix())
+        elif path.name == at.name:
+            client.log_artifact(run_id, str(path), at.parent.as_posix() if at.parent != Path() else None)
+        else:
+            raise PublishError(f"the artifact {at} must have the name of its file, {path.name}")
+
+
+@dataclass(frozen=True, slots=True)
+class _At:
+    ms: int
+    step: int
+
+
+def _metrics(cell: CellResult) -> "list[Metric]":
+    """Each point at its step and its start; headlines without a step. Fixed times make publishing repeatable."""
+    from mlflow.entities import Metric
+
+    found = [(name, value, _At(_ms(cell.ended_at), 0)) for name, value in cell.headlines.items()]
+    for point in cell.points:
+        at = _At(_ms(point.started_at), point.point.step)
+        found += [(name, value, at) for name, value in point_metrics(point).items()]
+    found += [(f"stage_s/{stage}", seconds, _At(_ms(cell.ended_at), 0)) for stage, seconds in cell.stages_s.items()]
+    return [Metric(_key(name), value, at.ms, at.step) for name, value, at in found]
+
+
+def _run_tags(values: Mapping[str, str]) -> list[Any]:
+    from mlflow.entities import RunTag
+
+    return [RunTag(name, value) for name, value in values.items()]
+
+
+def _key(name: str) -> str:
+    """Letters, digits and _ - . space / are what a metric's name may have."""
+    return re.sub(r"[^\w\-. /]", "_", name)
+
+
+def _store_errors() -> tuple[type[Exception], ...]:
+    """Asked only when something was raised: until then nothing of it need be imported."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return MlflowException, SQLAlchemyError, OSError
+
+
+def _text(path: Path) -> str:
+    """JSON without its secrets by name as well as by form; of a long log the end."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - LOG_LIMIT_BYTES))
+        text = file.read().decode(errors="replace")
+    if path.suffix == ".json":
+        with contextlib.suppress(ValueError):
+            return json.dumps(redacted(json.loads(text)), indent=1, ensure_ascii=False)
+    return str(redacted(text))
+
+
+def _is_dead(found: Mapping[str, str]) -> bool:
+    owner = Owner.read(found.get(_OWNER, ""))
+    return owner is not None and owner.is_dead()
+
+
+def _now_ms() -> int:
+    return int(datetime.now(UTC).timestamp() * 1000)
+
+
+def _ms(text: str) -> int:
+    """Milliseconds since 1970 of an ISO date; the epoch itself where a result has no date."""
+    return int(datetime.fromisoformat(text).timestamp() * 1000) if text else 0
+
+
+def _json(value: object) -> Any:
+    return json.loads(json.dumps(value, default=str))
+
+
+def _first_line(error: Exception) -> str:
+    return str(redacted((str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")))
+
+
+def _without_password(uri: str) -> str:
+    return re.sub(r"://[^/@]*@", "://", uri)
