@@ -111,7 +111,9 @@ def checked(make: Any, **fields: Any) -> Any:
     try:
         return make(**fields)
     except ValidationError as error:
-        lines = (f"--{str(item['loc'][-1]).replace('_', '-')}: {item['msg']}" for item in error.errors())
+        lines = (
+            f"--{str(item['loc'][-1]).removesuffix('_rps').replace('_', '-')}: {item['msg']}" for item in error.errors()
+        )
         raise InputError("\n".join(lines)) from None
 
 
