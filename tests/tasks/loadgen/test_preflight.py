@@ -61,6 +61,7 @@ def test_a_server_that_honours_everything_gets_token_ids_of_exact_length(engine:
         "ignore_eos": True,
         "min_tokens": True,
         "token_ids_in_chunks": True,
+        "keep_alive": True,
         "cache_reset": None,
         "prompt_length": True,
     }
