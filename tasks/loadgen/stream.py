@@ -14,7 +14,11 @@ import orjson
 
 from tasks.loadgen.http1 import Response
 from tasks.loadgen.record import TokenSource
+from tasks.loadgen.shape import PLAIN_TEXT, Shape, shape_of
 from tasks.loadgen.sse import BOM, events
+
+MOST_VAIN_SHAPES = 8
+"""So many events in a row of which none had the shape of the one before: this server changes something in each."""
 
 LARGEST_COUNT = 2**31 - 1
 EVENT_STREAM_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
@@ -104,22 +108,42 @@ def read_answer(response: Response, *, ended: bool) -> Answer:
     answer = Answer()
     if response.status is None or not 200 <= response.status < 300:
         return answer
-    if not _is_event_stream(response):
+    if _is_event_stream(response):
+        _read_events(answer, response, ended)
+    else:
         _take_whole(answer, decoded(response.body))
-        return answer
+    return answer
+
+
+def _read_events(answer: Answer, response: Response, ended: bool) -> None:
     ends, times, segment = response.ends, response.times_ns, 0
+    shape, fitted, vain = Shape(), False, 0
     for end, kind, data in events(response.body, ended=ended):
-        if data == b"[DONE]":
-            answer.done = True
-            break
         if ends[segment] < end:
             segment = bisect_left(ends, end, segment)
-        chunk = decoded(data)
-        if type(chunk) is dict:
-            _take(answer, chunk, times[segment])
-        if kind or type(chunk) is not dict:
-            _take_unusual(answer, kind, data, chunk)
-    return answer
+        head, tail, is_answer = shape
+        fits = head and data.startswith(head) and data.endswith(tail) and not kind
+        if fits and PLAIN_TEXT(data, len(head), len(data) - len(tail)):
+            fitted = True
+            answer.chunk_at_ns.append(times[segment])
+            answer.chunk_is_answer.append(is_answer)
+            continue
+        if data == b"[DONE]":
+            answer.done = True
+            return
+        chunk = _take_event(answer, kind, data, times[segment])
+        vain, fitted = 0 if fitted else vain + 1, False
+        if vain < MOST_VAIN_SHAPES:
+            shape = shape_of(chunk, data)
+
+
+def _take_event(answer: Answer, kind: bytes, data: bytes, at_ns: int) -> object:
+    chunk = decoded(data)
+    if type(chunk) is dict:
+        _take(answer, chunk, at_ns)
+    if kind or type(chunk) is not dict:
+        _take_unusual(answer, kind, data, chunk)
+    return chunk
 
 
 def _is_event_stream(response: Response) -> bool:

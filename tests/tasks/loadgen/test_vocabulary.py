@@ -73,6 +73,11 @@ def test_words_of_a_vocabulary_are_those_with_a_space_before_them() -> None:
     assert words_of(["Ġhello", "▁bay", "hello", "Ġ42", "Ġa", "ĠHi"]) == ("bay", "hello")
 
 
+def test_words_that_are_a_token_without_the_space_too_are_preferred() -> None:
+    words = [f"{a}{b}" for a in "abcdefgh" for b in "abcdefgh"]
+    assert words_of(["Ġother", *words, *(f"Ġ{word}" for word in words)]) == tuple(sorted(words))
+
+
 def test_the_built_in_words_are_unlike_each_other_and_equally_long() -> None:
     assert len(set(WORDS)) == len(WORDS) > 64
     assert {len(word) for word in WORDS} == {4}
