@@ -11,6 +11,10 @@ from tasks.loadgen.trace import Trace, first_rows, read_trace
 
 NS = 1_000_000_000
 
+USER_GAP_NS = 100_000
+"""Users of a closed loop come at least this far apart: no client sends two requests at one instant, and to have them
+all due at once would only record how long the burst took as lateness."""
+
 _ARRIVALS_STREAM = 0x41525249
 """Keeps the draws of arrivals apart from other uses of the same seed."""
 
@@ -53,8 +57,9 @@ def _closed_loop(plan: TrialPlan, users: int) -> Schedule:
     window_from, until = _window(plan.stop)
     count = plan.stop.requests
     prompt, output = _fixed_lengths(plan, count or 1)
-    starts = np.arange(users, dtype=np.float64) * (plan.stop.ramp_s * NS / users)
-    return Schedule(count, None, np.rint(starts).astype(np.int64), prompt, output, window_from, until)
+    gap_ns = max(plan.stop.ramp_s * NS / users, USER_GAP_NS)
+    starts = np.rint(np.arange(users, dtype=np.float64) * gap_ns).astype(np.int64)
+    return Schedule(count, None, starts, prompt, output, window_from, until)
 
 
 def _open_loop(plan: TrialPlan, load: OpenLoop) -> Schedule:
