@@ -146,6 +146,27 @@ def _take_event(answer: Answer, kind: bytes, data: bytes, at_ns: int) -> object:
     return chunk
 
 
+def text_of(response: Response) -> str:
+    """All text of an event stream in order, reasoning and tool calls included: for a tokenizer to count."""
+    said: list[object] = []
+    for _, _, data in events(response.body, ended=False):
+        if data == b"[DONE]":
+            break
+        choice = _first_choice(decoded(data))
+        delta = choice.get("delta")
+        parts = delta if type(delta) is dict else choice
+        said += [parts.get(key) for key in ("reasoning_content", "reasoning", "content", "text")]
+        calls = parts.get("tool_calls")
+        functions = [call.get("function") for call in calls if type(call) is dict] if type(calls) is list else []
+        said += [function.get("arguments") for function in functions if type(function) is dict]
+    return "".join(text for text in said if isinstance(text, str))
+
+
+def _first_choice(chunk: object) -> dict[str, Any]:
+    choices = chunk.get("choices") if type(chunk) is dict else None
+    return choices[0] if type(choices) is list and choices and type(choices[0]) is dict else {}
+
+
 def _is_event_stream(response: Response) -> bool:
     """By how it begins, else by its type: servers name the wrong one, in both directions."""
     start = response.body[:64].removeprefix(BOM).lstrip()

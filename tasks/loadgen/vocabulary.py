@@ -5,7 +5,7 @@ Only tokenizer.json is read, as JSON: the server's own count, not a second token
 
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +110,13 @@ def _object(path: Path) -> dict[str, Any]:
     except (OSError, orjson.JSONDecodeError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def counter_of(folder: Path) -> Callable[[str], int] | None:
+    """Counts the tokens of a text by tokenizer.json; None where the library for it is not installed."""
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        return None
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
