@@ -31,6 +31,12 @@ class Reply:
     reason: str | None
 
     @property
+    def broken(self) -> bool:
+        """Whether it holds no whole answer, from which something could be learnt."""
+        ended = self.response.ended(self.end) and self.answer.error is None
+        return not ended or not self.answer.chunk_at_ns
+
+    @property
     def lost(self) -> bool:
         """Nobody answered: the next request would wait in vain as well."""
         return self.end in (WireEnd.TIMED_OUT, WireEnd.CONNECT_FAILED) or self.response.status is None

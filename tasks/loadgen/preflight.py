@@ -84,11 +84,10 @@ def _concluded(probe: Probe) -> Preflight:
 
 def _examine(probe: Probe, vocabulary: dict[str, int]) -> None:
     first = _first_answer(probe)
-    if not first.answer.chunk_at_ns:
-        probe.findings.append(f"pre-flight: {first.reason}")
-        return
     if first.reason is not None:
         probe.findings.append(f"pre-flight: {first.reason}")
+        if first.broken:
+            return
     _examine_usage(probe, first)
     _examine_token_ids(probe, first)
     tokenizer = probe.plan.tokenizer
@@ -104,7 +103,7 @@ def _first_answer(probe: Probe) -> Reply:
     Where nothing helps, all stays as the dialect says, so that the trial shows the failure as it is."""
     prompts = probe.prompts
     reply = probe.ask(FIRST_OUTPUT_TOKENS)
-    while reply.reason is not None and not reply.answer.chunk_at_ns:
+    while reply.broken and not reply.answer.chunk_at_ns:
         if not _gives_way(probe, reply):
             probe.refused, probe.extra, probe.prompts = [], {}, prompts
             return reply

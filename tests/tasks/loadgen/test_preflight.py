@@ -61,6 +61,7 @@ def test_a_server_that_honours_everything_gets_token_ids_of_exact_length(engine:
         "ignore_eos": True,
         "min_tokens": True,
         "token_ids_in_chunks": True,
+        "keep_alive": True,
         "cache_reset": None,
         "prompt_length": True,
     }
@@ -223,6 +224,9 @@ def test_the_cache_is_reset_last_of_all(engine: FakeEngine, path: str, honoured:
         ("html", "pre-flight: not an event stream: text/html: Welcome"),
         ("redirect", "pre-flight: http 307: redirect to http://elsewhere.example/v1"),
         ("error-first", "pre-flight: error object: out of memory (500)"),
+        ("error-middle", "pre-flight: error object: out of memory (500)"),
+        ("eof", "pre-flight: truncated: closed before the end of the body, after 2 chunks"),
+        ("reset", "pre-flight: reset: the connection broke after 2 chunks"),
         ("closes-first", "pre-flight: closed before any byte of the answer, on a fresh connection"),
         ("silent", "pre-flight: timed out before the headers of an answer"),
         ("hangs", "pre-flight: timed out after http 200 and 2 chunks"),

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from experiments.errors import InputError
-from tasks.loadgen.vocabulary import LETTERS, ORDINARY_IDS, WORDS, end_tokens, pool_of_ids, read_tokenizer, words_of
+from tasks.loadgen.vocabulary import (
+    LETTERS,
+    ORDINARY_IDS,
+    WORDS,
+    counter_of,
+    end_tokens,
+    pool_of_ids,
+    read_tokenizer,
+    words_of,
+)
 
 BPE: dict[str, Any] = {
     "added_tokens": [{"id": 0, "content": "<s>"}, {"id": 1, "content": "</s>"}, {"id": 9, "content": "<|im_end|>"}],
@@ -73,8 +82,27 @@ def test_words_of_a_vocabulary_are_those_with_a_space_before_them() -> None:
     assert words_of(["Ġhello", "▁bay", "hello", "Ġ42", "Ġa", "ĠHi"]) == ("bay", "hello")
 
 
+def test_words_that_are_a_token_without_the_space_too_are_preferred() -> None:
+    words = [f"{a}{b}" for a in "abcdefgh" for b in "abcdefgh"]
+    assert words_of(["Ġother", *words, *(f"Ġ{word}" for word in words)]) == tuple(sorted(words))
+
+
 def test_the_built_in_words_are_unlike_each_other_and_equally_long() -> None:
     assert len(set(WORDS)) == len(WORDS) > 64
     assert {len(word) for word in WORDS} == {4}
     assert len(set(LETTERS)) == 26
     assert len(ORDINARY_IDS) == 4096
+
+
+def test_a_tokenizer_counts_text_without_special_tokens(tmp_path: Path) -> None:
+    start = [{"SpecialToken": {"id": "a", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    special = {"a": {"id": "a", "ids": [1], "tokens": ["a"]}}
+    content = {
+        "model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "a": 1, "b": 2}, "unk_token": "[UNK]"},
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "post_processor": {"type": "TemplateProcessing", "single": start, "pair": [], "special_tokens": special},
+        "added_tokens": [],
+    }
+    count = counter_of(folder(tmp_path, tokenizer=content))
+    assert count is not None
+    assert count("a b b") == 3
