@@ -149,7 +149,8 @@ def _slos(cell: CellResult) -> Content:
         element("th", title, scope="col", class_="number" if i in (2, 3, 4) else None) for i, title in enumerate(titles)
     ]
     ordered = sorted(held, key=lambda item: item[1].slo)
-    rows = [_slo(point, seen, notes) for point, seen in ordered]
+    firsts = {id(next(seen for _, seen in ordered if seen.slo == slo)) for slo in {seen.slo for _, seen in ordered}}
+    rows = [_slo(point, seen, notes, is_first=id(seen) in firsts) for point, seen in ordered]
     table = element("table", element("thead", element("tr", head)), element("tbody", rows))
     capacities = [element("li", f"{slo_text(c.slo)}: {c.verdict}: {c.reason}") for c in cell.capacities]
     return [
@@ -160,16 +161,17 @@ def _slos(cell: CellResult) -> Content:
     ]
 
 
-def _slo(point: PointResult, seen: SLOAttainment, notes: Notes) -> Markup:
+def _slo(point: PointResult, seen: SLOAttainment, notes: Notes, *, is_first: bool) -> Markup:
     tone = {"certified": "good", "refuted": "bad", "unknown": "absent"}[seen.verdict]
     return element(
         "tr",
-        element("th", slo_text(seen.slo), scope="row"),
+        element("th", slo_text(seen.slo) if is_first else "", scope="row"),
         element("td", load_text(point)),
         _attainment(seen, notes),
         element("td", number(seen.goodput_rps) if seen.goodput_rps is not None else "–", class_="number"),
         _bounded(seen),
         element("td", element("span", seen.verdict, class_=tone), notes.mark(seen.reason) if seen.reason else None),
+        class_="group" if is_first else None,
     )
 
 
