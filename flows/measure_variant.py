@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed, State
+from prefect.states import Completed, Failed
 
 from engine_adapters import ADAPTERS
 from experiments.errors import DynoError
@@ -16,7 +17,7 @@ from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
 from experiments.schema.result import CellResult, CellState, PointResult
 from tasks.analyse import analyse
 from tasks.analysis.sweep import next_point
-from tasks.artifacts.store import Artifact
+from tasks.artifacts.manifest import Artifact
 from tasks.build import build, make_environment
 from tasks.campaigns.campaign import Campaign
 from tasks.campaigns.home import Home
@@ -24,6 +25,7 @@ from tasks.campaigns.ledger import Ledger
 from tasks.download import download
 from tasks.load_sweep import load_sweep, trial_seed
 from tasks.loadgen.plan import Endpoint, TrialPlan
+from tasks.loadgen.pool import Pool
 from tasks.quantize import quantize
 from tasks.serve import serve
 from tasks.serving.environment import Environment
@@ -95,10 +97,11 @@ def _launch(ledger: Ledger, pending: tuple[CellOrder, ...], results: list[CellRe
     with serve(ledger.variant, environment=environment, model=loadable, log_file=log_file, leases=leases) as server:
         ledger.stages_s["launch"] = server.timings_s["first_token_s"]
         ledger.provenance |= {"argv": list(server.argv), "launch_s": dict(server.timings_s)}
-        for cell in pending:
-            results.append(_saved(ledger, _measure_cell(ledger, cell, server, model.path)))
-            if server.has_ended():
-                break
+        with Pool() as pool:
+            for cell in pending:
+                results.append(_saved(ledger, _measure_cell(ledger, cell, server, model.path, pool)))
+                if server.has_ended():
+                    break
         ledger.stage = "teardown"
     teardown(server)
 
@@ -113,16 +116,16 @@ def _prepare(ledger: Ledger) -> tuple[Environment, Artifact, Path]:
     with ledger.during("quantize"):
         checkpoint = quantize(variant, model, home.artifacts, environment)
     with ledger.during("build"):
-        loadable = build(variant, checkpoint.path)
+        loadable = build(variant, checkpoint.entry)
     ledger.provenance |= {
         "packages": {name: version for name, version, _ in environment.packages},
         "model": {"key": model.key, "bytes": model.bytes},
-        "checkpoint": {"key": checkpoint.key, "bytes": checkpoint.bytes},
+        "checkpoint": {"key": checkpoint.key, "bytes": checkpoint.bytes, **checkpoint.facts},
     }
     return environment, model, loadable
 
 
-def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, model: Path) -> CellResult:
+def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, model: Path, pool: Pool) -> CellResult:
     """Warm up and sweep; what fails on the way is the cell's result, with the points until then."""
     run, ledger = launch.run, launch.page()
     folder = ledger.campaign.launch_folder(cell.cell_id, ledger.launch)
@@ -130,10 +133,10 @@ def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, model: Path) 
     points: list[PointResult] = []
     try:
         with ledger.during("warm up"):
-            preflight = warm_up(plan, folder, max_seconds=run.load_plan.warm_up_max_seconds)
+            preflight, rps = warm_up(plan, folder, pool, max_seconds=run.load_plan.warm_up_max_seconds)
         with ledger.during("load sweep"):
-            while (point := next_point(run.load_plan, points)) is not None:
-                points.append(load_sweep(point, plan, preflight, folder, run.slos, server))
+            while (point := next_point(run.load_plan, points, slos=run.slos, warm_up_rps=rps)) is not None:
+                points.append(load_sweep(point, plan, preflight, folder, run.slos, server, pool))
     except DynoError as error:
         log.error("%s: %s", cell.workload.name, error)
         return ledger.failure(cell, error, tuple(points))

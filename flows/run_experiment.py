@@ -4,7 +4,8 @@ import logging
 from typing import Any
 
 from prefect import flow
-from prefect.states import Completed, Failed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 
 from experiments.schema.order import ExperimentOrder
 from flows.measure_variant import measure_variant

@@ -7,8 +7,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from experiments.schema.model import Model
+from tasks.artifacts.manifest import Artifact
 from tasks.artifacts.sources import fetch_model
-from tasks.artifacts.store import Artifact, ArtifactStore
+from tasks.artifacts.store import ArtifactStore
 
 log = logging.getLogger("dyno.download")
 

@@ -8,8 +8,10 @@ from prefect.cache_policies import NO_CACHE
 
 from engine_adapters import ADAPTERS
 from experiments.schema.variant import Variant
-from tasks.artifacts.store import Artifact, ArtifactStore
-from tasks.quantization import find_ggml_library, make_checkpoint
+from tasks.artifacts.manifest import Artifact
+from tasks.artifacts.store import ArtifactStore
+from tasks.quantization.checkpoint import make_checkpoint
+from tasks.quantization.ggml import find_ggml_library
 from tasks.serving.environment import Environment
 
 log = logging.getLogger("dyno.quantize")
@@ -23,7 +25,7 @@ def quantize(variant: Variant, model: Artifact, artifacts: Path, environment: En
         model,
         spec,
         ArtifactStore(artifacts),
-        progress=log.info,
+        progress=lambda text: log.debug("%s", text, extra={"live": text}),
         ggml_library=find_ggml_library(environment.site_packages) if spec.format == "gguf" else None,
     )
     verb = "made and verified" if found.was_made else "kept"

@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from experiments.schema.load import ClosedLoop, StopRule
 from tasks.analysis.warm import is_steady, tokens_per_window
 from tasks.loadgen.plan import TrialPlan
+from tasks.loadgen.pool import Pool
 from tasks.loadgen.preflight import Preflight, run_preflight
 from tasks.loadgen.record import read_records
 from tasks.loadgen.trial import run_trial
@@ -18,24 +19,32 @@ from tasks.loadgen.trial import run_trial
 log = logging.getLogger("dyno.warm_up")
 
 ROUND_S = 1.0
-CONCURRENCY = 2
 
 
 @task(name="warm up", task_run_name="warm up {plan.workload.name}", cache_policy=NO_CACHE)
-def warm_up(plan: TrialPlan, folder: Path, *, max_seconds: float) -> Preflight:
-    """What the server honours, once it is warm; its throughput is what it will be, or the time is spent."""
+def warm_up(plan: TrialPlan, folder: Path, pool: Pool, *, max_seconds: float) -> tuple[Preflight, float]:
+    """What the server honours, and the rate that it answered at, in rps, once its throughput was steady or the time
+    was spent."""
     preflight = run_preflight(plan)
     for finding in preflight.findings:
         log.warning("pre-flight: %s", finding)
-    limit, windows = time.monotonic() + max_seconds, []
+    windows: list[int] = []
+    limit, rate_rps = time.monotonic() + max_seconds, 0.0
     while not is_steady(windows) and time.monotonic() < limit:
-        seed = plan.seed + len(windows)
-        load, stop = ClosedLoop(concurrency=CONCURRENCY), StopRule(seconds=ROUND_S)
-        records = run_trial(replace(plan, load=load, stop=stop, seed=seed), preflight, out_dir=folder / "warm-up")
+        round_plan = replace(
+            plan, load=ClosedLoop(concurrency=1), stop=StopRule(seconds=ROUND_S), seed=_seed(plan, windows)
+        )
+        records = run_trial(round_plan, preflight, out_dir=folder / "warm-up", pool=pool)
         table = read_records(records.parquet)
         windows += tokens_per_window(table, (records.window_start_ns, records.window_end_ns))
+        rate_rps = table.num_rows / ROUND_S
     if is_steady(windows):
-        log.info("%s: steady", plan.workload.name)
+        log.info("%s: steady after %d s", plan.workload.name, len(windows))
     else:
         log.warning("%s: not steady after %.0f s; measured all the same", plan.workload.name, max_seconds)
-    return preflight
+    return preflight, rate_rps
+
+
+def _seed(plan: TrialPlan, windows: list[int]) -> int:
+    """Another for each round: no prompt is sent twice."""
+    return (plan.seed + 1 + len(windows)) % 2**32

@@ -4,9 +4,7 @@ Its identity is the content of the files that an engine needs. Hashes are kept b
 large model is read once; a file that changes has another hash and so makes other checkpoints.
 """
 
-import json
 import os
-import secrets
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,12 +13,9 @@ from pathlib import Path
 from experiments.errors import DownloadError
 from experiments.schema.model import LocalSource
 from tasks.artifacts.manifest import Artifact, FileEntry, Manifest, sha256_of
+from tasks.artifacts.model_files import lacking, lacking_shards, needed_files
+from tasks.artifacts.remembered import recall, remember
 from tasks.artifacts.store import ArtifactStore, artifact_key, size_text
-
-NEEDED = ("*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt", "*.tiktoken", "*.py")
-"""What an engine may read of a model's folder, and so what its identity is."""
-
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json")
 
 SETTLED_NS = 2_000_000_000
 """A file that changed less than this before it was hashed may change again under the same modification time."""
@@ -31,9 +26,9 @@ Hashes = dict[str, str]
 def fetch_local(source: LocalSource, store: ArtifactStore, *, progress: Callable[[str], None]) -> Artifact:
     """Raises DownloadError that names what the folder lacks."""
     folder = Path(source.path).expanduser().absolute()
-    paths = model_files(folder)
+    names = files_of(folder)
     began = time.monotonic()
-    files = _entries(folder, paths, store.root / ".file-hashes.json", progress)
+    files = _entries(folder, names, store.root / ".file-hashes.json", progress)
     made_from = {"files": {name: entry.sha256 for name, entry in files.items()}}
     manifest = Manifest(
         kind="local",
@@ -47,40 +42,23 @@ def fetch_local(source: LocalSource, store: ArtifactStore, *, progress: Callable
     return Artifact(folder, manifest, was_made=False)
 
 
-def model_files(folder: Path) -> list[Path]:
+def files_of(folder: Path) -> list[str]:
     """The files of a model's folder that count. Raises DownloadError that names everything that it lacks."""
     if not folder.is_dir():
         raise DownloadError(f"{folder}: there is no such folder. Check `path` of the model's source.")
-    lacks = []
-    if not (folder / "config.json").is_file():
-        lacks.append("config.json")
-    if not any(folder.glob("*.safetensors")):
-        lacks.append("any *.safetensors file")
-    if not any((folder / name).is_file() for name in TOKENIZERS):
-        lacks.append(f"a tokenizer ({', '.join(TOKENIZERS)})")
-    lacks += _lacking_shards(folder)
+    names = [path.name for path in folder.iterdir() if path.is_file()]
+    lacks = lacking(names) + lacking_shards(folder)
     if lacks:
         raise DownloadError(f"{folder} is no model in the Hugging Face layout: it lacks {'; '.join(lacks)}.")
-    return sorted({path for pattern in NEEDED for path in folder.glob(pattern) if path.is_file()})
+    return needed_files(names)
 
 
-def _lacking_shards(folder: Path) -> list[str]:
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return []
-    try:
-        shards = set(json.loads(index.read_bytes())["weight_map"].values())
-    except (ValueError, KeyError, AttributeError) as error:
-        raise DownloadError(f"{index} cannot be understood: {error!r}") from error
-    return sorted(name for name in shards if not (folder / name).is_file())
-
-
-def _entries(folder: Path, paths: list[Path], cache: Path, progress: Callable[[str], None]) -> dict[str, FileEntry]:
-    hashes = _read_hashes(cache)
+def _entries(folder: Path, names: list[str], cache: Path, progress: Callable[[str], None]) -> dict[str, FileEntry]:
+    hashes = recall(cache)
     known = dict(hashes)
-    entries = {path.relative_to(folder).as_posix(): _entry(path, hashes, progress) for path in paths}
+    entries = {name: _entry(folder / name, hashes, progress) for name in names}
     if hashes != known:
-        _write_hashes(cache, hashes)
+        remember(cache, hashes)
     return entries
 
 
@@ -107,19 +85,3 @@ def _place(path: Path, stat: os.stat_result) -> str:
 def _now_ns() -> int:
     """Of the clock by which files are stamped."""
     return time.clock_gettime_ns(time.CLOCK_REALTIME)
-
-
-def _read_hashes(cache: Path) -> Hashes:
-    """Nothing where there is none: it only saves time."""
-    try:
-        return {str(place): str(digest) for place, digest in json.loads(cache.read_bytes()).items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
-
-
-def _write_hashes(cache: Path, hashes: Hashes) -> None:
-    """Written aside and renamed; of two writers the last one wins, and the other hashes again."""
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    aside = cache.with_name(f"{cache.name}.{secrets.token_hex(4)}")
-    aside.write_text(json.dumps(hashes, indent=0), encoding="utf-8")
-    aside.replace(cache)

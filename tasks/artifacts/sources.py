@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from experiments.errors import DownloadError
 from experiments.schema.model import LocalSource, ModelSource, SyntheticSource
+from tasks.artifacts.hub import fetch_hub
 from tasks.artifacts.local import fetch_local
 from tasks.artifacts.manifest import Artifact
 from tasks.artifacts.store import ArtifactStore
@@ -17,4 +17,4 @@ def fetch_model(source: ModelSource, store: ArtifactStore, *, progress: Callable
         return fetch_synthetic(source, store, progress=progress)
     if isinstance(source, LocalSource):
         return fetch_local(source, store, progress=progress)
-    raise DownloadError(f"{source.kind}: not done yet")
+    return fetch_hub(source, store, progress=progress)

@@ -77,7 +77,7 @@ class ArtifactStore:
                 return found
             self._set_aside(kind, key, found, progress)
             self._sweep(kind, key)
-            self._require_space(needed_bytes)
+            self.require_space(needed_bytes)
             return self._make(kind, key, dict(made_from), make, entry, needed_bytes)
 
     def artifacts(self) -> Iterator[Artifact]:
@@ -135,9 +135,10 @@ class ArtifactStore:
                 if free:
                     shutil.rmtree(partial, ignore_errors=True)
 
-    def _require_space(self, needed_bytes: int) -> None:
+    def require_space(self, needed_bytes: int) -> None:
+        """Raises SetupError where the disk has less than that, and something to spare."""
         free = shutil.disk_usage(self.root).free
-        if needed_bytes and free < needed_bytes + SPARE_BYTES:
+        if needed_bytes > 0 and free < needed_bytes + SPARE_BYTES:
             raise SetupError(_no_space(self.root, needed_bytes, free))
 
     def _make(
@@ -196,7 +197,7 @@ def full_disk_explained(root: Path, needed_bytes: int) -> Iterator[None]:
 def _no_space(root: Path, needed_bytes: int, free_bytes: int) -> str:
     needed = f"{size_text(needed_bytes)} needed, " if needed_bytes else ""
     return (
-        f"{root}: the disk is full: {needed}{size_text(free_bytes)} free. Nothing half-written was kept. "
+        f"{root}: the disk is full: {needed}{size_text(free_bytes)} free. Nothing half-written stands in the store. "
         "Make room, or set DYNO_HOME to a folder on a larger disk."
     )
 

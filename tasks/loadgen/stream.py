@@ -46,6 +46,7 @@ class Answer:
     token_ids: Tally = field(default_factory=Tally)
     usage: Tally = field(default_factory=Tally)
     logprobs: Tally = field(default_factory=Tally)
+    running: Tally = field(default_factory=Tally)
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     finish_reason: str | None = None
@@ -71,22 +72,22 @@ class Answer:
         return TokenSource.UNKNOWN if self.output_tokens is None else TokenSource.TOKEN_IDS
 
     def chunk_tokens(self) -> list[int | None]:
-        """How many tokens each chunk bore, by token ids, usage in each chunk or log probabilities; else None each.
+        """How many tokens each chunk bore, by token ids, usage or timings in each chunk, log probabilities; else None.
 
         Where only the total is known and equals the number of chunks, each bore one: an engine makes text from tokens,
         so a chunk with text has at least one, and n positive whole numbers that sum to n are all 1. (It would take a
-        chunk of several tokens and, in the same answer, as much text that came of no token, to be wrong.)
+        chunk of several tokens and, in the same answer, as much text that came of no token, to be wrong; where token
+        ids show that, nothing is known.)
         """
         total, chunks = self.output_tokens, len(self.chunk_at_ns)
         if total is None:
             return [None] * chunks
-        if total == chunks:
-            return [1] * chunks
-        for tally in (self.token_ids, self.usage, self.logprobs):
+        for tally in (self.token_ids, self.usage, self.running, self.logprobs):
             counts = _differences(tally.at_text, chunks, total)
             if counts:
                 return counts
-        return [None] * chunks
+        disproved = len(self.token_ids.at_text) == chunks
+        return [1] * chunks if total == chunks and not disproved else [None] * chunks
 
 
 def _differences(at_text: list[int], chunks: int, total: int) -> list[int | None]:
@@ -163,6 +164,8 @@ def _take(answer: Answer, chunk: dict[str, Any], at_ns: int) -> None:
             answer.other_choices = True
     if chunk.get("usage") is not None:
         _take_usage(answer, chunk["usage"], bears)
+    if "timings" in chunk:
+        _take_timings(answer, chunk["timings"], bears)
     if "prompt_token_ids" in chunk or "error" in chunk or chunk.get("object") == "error":
         _take_seldom(answer, chunk)
 
@@ -213,6 +216,13 @@ def _take_usage(answer: Answer, usage: object, bears: bool) -> None:
         answer.usage.tell(output, bears)
     if _count(cached) is not None:
         answer.cached_tokens = _count(cached)
+
+
+def _take_timings(answer: Answer, timings: object, bears: bool) -> None:
+    """llama.cpp's server tells the tokens so far with each chunk where `timings_per_token` asks it to."""
+    tokens = _count(timings.get("predicted_n")) if type(timings) is dict else None
+    if tokens is not None:
+        answer.running.tell(tokens, bears)
 
 
 def _count(value: object) -> int | None:

@@ -94,7 +94,7 @@ class GgmlQuantizer:
         self._chunk.restype = ctypes.c_size_t
         self._chunk.argtypes = [ctypes.c_int, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 3, ctypes.c_void_p]
         self._init.restype, self._init.argtypes = None, [ctypes.c_int]
-        self._threads = len(os.sched_getaffinity(0))
+        self._threads = os.cpu_count() or 1
 
     def quantize(self, rows: npt.NDArray[np.float32], kind: str) -> Bytes:
         """(rows, columns) float32 to (rows, bytes a row); the rows are shared among the cores."""

@@ -30,13 +30,15 @@ class Server:
     process: GuardedProcess
     timings_s: Mapping[str, float] = field(default_factory=dict)
 
+    def has_ended(self) -> bool:
+        """Whether its process is gone."""
+        return self.process.exit_status() is not None
+
     def check_alive(self) -> None:
         """Raises ServerDied, with its last words, where it has ended."""
-        status = self.process.exit_status()
-        if status is not None:
-            raise ServerDied(
-                f"the server ended with status {status} while it was measured", log_excerpt=self.log_tail()
-            )
+        if self.has_ended():
+            how = _how_it_ended(self.process)
+            raise ServerDied(f"the server {how} while it was measured", log_excerpt=self.log_tail())
 
     def log_tail(self) -> str:
         """The server's last lines."""

@@ -1,0 +1,55 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help install quickstart test lint types bench-client lock ui clean
+
+help:  ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+# A stamp is newer than its lock file where what is installed is what is locked.
+.venv/.runtime: requirements/runtime.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "dyno needs Python 3.11 or later, and this is $$($(PYTHON) --version). Try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	@echo "installing the locked dependencies into .venv (one to three minutes)"
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/runtime.lock -r requirements/build.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: .venv/.runtime requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.lock
+	@touch $@
+
+install: .venv/.runtime  ## .venv with the locked dependencies and the command dyno
+
+quickstart: install  ## the whole pipeline on this machine's CPU: three to four minutes of measuring
+	$(BIN)/dyno run experiments/quickstart.yaml
+
+test: .venv/.dev lint types  ## lint, types, layers, unit, contract and end-to-end tests
+	$(BIN)/pytest
+
+lint: .venv/.dev  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.dev  ## mypy, strict
+	$(BIN)/mypy
+
+bench-client: .venv/.dev  ## our client beside aiohttp and httpx against a server with known send times
+	$(BIN)/python tests/benchmarks/bench_client.py
+
+ui: install  ## the MLflow and Prefect UIs over ./.dyno
+	$(BIN)/dyno ui
+
+COMPILE := uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate -q -p 3.11 \
+	--custom-compile-command "make lock" --upgrade
+
+lock:  ## resolve the dependencies anew (needs uv)
+	$(COMPILE) pyproject.toml --extra llama-cpp -o requirements/runtime.lock
+	$(COMPILE) --group pyproject.toml:build -o requirements/build.lock
+	$(COMPILE) pyproject.toml --extra llama-cpp --group build --group dev -o requirements/dev.lock
+
+clean:  ## removes .venv and caches; what was measured stays in .dyno
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

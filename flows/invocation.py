@@ -1,0 +1,168 @@
+"""What `dyno run` and `dyno retry` do around the flow: the plan, Prefect's server, what is kept, the report."""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from experiments.errors import EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, PublishError
+from experiments.schema.experiment import Experiment
+from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
+from experiments.schema.result import CellResult, CellState
+from flows.local_api import prefect_api, quiet_environment
+from tasks.campaigns.campaign import Campaign, open_campaign
+from tasks.campaigns.home import Home, measuring_alone, open_home
+from tasks.campaigns.planning import PlannedCell, estimate, plan_cells
+from tasks.serving.lease import reap
+
+log = logging.getLogger("dyno.plan")
+
+SETUP_STAGES = frozenset({"download", "environment", "quantize", "build", "launch"})
+Printer = Callable[[dict[str, Any], object], None]
+
+
+def invoke(experiment: Experiment, *, force: bool, retry: bool, print_result: Printer) -> int:
+    """Measures what is due, and shows everything that the experiment asks for; returns the exit code."""
+    home = open_home().make()
+    for what in reap(home.leases):
+        log.warning("ended %s, which a dyno that was killed had left running", what)
+    campaign, planned = _plan(experiment, home, force=force, retry=retry)
+    if _due(planned):
+        with measuring_alone(home, log.info):
+            # Another dyno may have measured, while this one waited, what is due here.
+            campaign, planned = _plan(experiment, home, force=force, retry=retry)
+            order = _order(experiment, home, campaign, planned)
+            if order.variants:
+                _announce(planned, experiment)
+                return _measure_and_conclude(order, campaign, planned, print_result)
+    quiet_environment(home)
+    return _conclude(_order(experiment, home, campaign, planned), campaign, planned, print_result)
+
+
+def _plan(experiment: Experiment, home: Home, *, force: bool, retry: bool) -> tuple[Campaign, list[PlannedCell]]:
+    campaign = open_campaign(home.campaigns, experiment.name, new=force)
+    return campaign, plan_cells(experiment, campaign, retry=retry)
+
+
+def _due(planned: Iterable[PlannedCell]) -> list[PlannedCell]:
+    return [cell for cell in planned if cell.state == "to measure"]
+
+
+def _announce(planned: list[PlannedCell], experiment: Experiment) -> None:
+    takes = estimate(planned, experiment.load_plan)
+    rest = len(planned) - takes.cells
+    log.info("%d cells to measure, about %.0f min; %d others", takes.cells, max(1, takes.seconds / 60), rest)
+
+
+def _order(experiment: Experiment, home: Home, campaign: Campaign, planned: list[PlannedCell]) -> ExperimentOrder:
+    """What is due, by variant: one launch of a server measures all the workloads of its variant."""
+    by_variant: dict[str, list[PlannedCell]] = {}
+    for cell in _due(planned):
+        by_variant.setdefault(cell.cell.variant.id, []).append(cell)
+    variants = tuple(
+        VariantOrder(
+            variant=cells[0].cell.variant,
+            cells=tuple(CellOrder(cell_id=c.cell.id, workload=c.cell.workload) for c in cells),
+        )
+        for cells in by_variant.values()
+    )
+    return ExperimentOrder(
+        experiment=experiment.name,
+        description=experiment.description,
+        campaign=int(campaign.folder.name),
+        home=str(home.root),
+        variants=variants,
+        kept=tuple(p.cell.id for p in planned if p.state in ("measured", "invalid", "failed")),
+        load_plan=experiment.load_plan,
+        slos=experiment.slos,
+        seed=experiment.seed,
+    )
+
+
+def _measure_and_conclude(
+    order: ExperimentOrder, campaign: Campaign, planned: list[PlannedCell], print_result: Printer
+) -> int:
+    home = open_home()
+    with prefect_api(home, log.info) as wait_until_ready:
+        from flows.prepare import prepare
+
+        prepare(order)
+        wait_until_ready()
+        order = _opened(order, home, campaign)
+        try:
+            _run_flow(order)
+        except BaseException:
+            _close_stopped(order, home, campaign, planned)
+            raise
+    return _conclude(order, campaign, planned, print_result)
+
+
+def _run_flow(order: ExperimentOrder) -> None:
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    from flows.run_experiment import run_experiment
+
+    # The thread that sends heartbeats is joined at the end of each flow run, in steps of a second.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        run_experiment(order, return_state=True)
+
+
+def _opened(order: ExperimentOrder, home: Home, campaign: Campaign) -> ExperimentOrder:
+    """With a parent run in MLflow; where that cannot be, measuring goes on, and the results stay on disk."""
+    from tasks.publish import open_invocation
+
+    try:
+        return order.model_copy(update={"invocation_run_id": open_invocation(order, home, campaign)})
+    except PublishError as error:
+        log.warning("%s", error)
+        return order
+
+
+def _close_stopped(order: ExperimentOrder, home: Home, campaign: Campaign, planned: list[PlannedCell]) -> None:
+    from tasks.publish import close_invocation
+
+    log.warning("stopping: what was measured is kept")
+    try:
+        close_invocation(order, home, _results(campaign, planned), status="KILLED")
+    except PublishError as error:
+        log.warning("%s", error)
+
+
+def _results(campaign: Campaign, planned: Iterable[PlannedCell]) -> list[CellResult]:
+    return [result for cell in planned if (result := campaign.result(cell.cell.id)) is not None]
+
+
+def _conclude(order: ExperimentOrder, campaign: Campaign, planned: list[PlannedCell], print_result: Printer) -> int:
+    """The report, MLflow's parent run, the table, the exit code."""
+    from tasks.publish import publish
+    from tasks.reporting.tables import result_rows, result_table
+
+    home = open_home()
+    if not order.variants:
+        log.info("nothing to measure: %d cells are kept from before; --force measures again", len(order.kept))
+        order = _opened(order, home, campaign)
+    is_published = publish(order, home, campaign, _results(campaign, planned))
+    results = _results(campaign, planned)
+    body = {
+        "experiment": order.experiment,
+        "campaign": campaign.name,
+        "cells": result_rows(results),
+        "not_measured": [p.row() for p in planned if p.state in ("excluded", "unsupported")],
+        "where": _where(home, campaign),
+    }
+    print_result(body, result_table(results))
+    return max(exit_code(results), EXIT_OK if is_published else EXIT_SETUP)
+
+
+def _where(home: Home, campaign: Campaign) -> dict[str, str]:
+    return {
+        "report": str(campaign.folder / "report.html"),
+        "records": str(campaign.folder),
+        "MLflow": "dyno ui" if home.tracking_uri.startswith("sqlite") else home.tracking_uri,
+    }
+
+
+def exit_code(results: Iterable[CellResult]) -> int:
+    """3 where setting up failed, 4 where measuring did."""
+    failed = [result for result in results if result.state in (CellState.FAILED, CellState.INTERRUPTED)]
+    codes = [EXIT_SETUP if result.stage in SETUP_STAGES else EXIT_MEASUREMENT for result in failed]
+    return max(codes, default=EXIT_OK)

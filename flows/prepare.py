@@ -1,0 +1,26 @@
+"""What can be made before the flow runs, while Prefect's server starts: environments, models, checkpoints."""
+
+import logging
+from pathlib import Path
+
+from experiments.errors import DynoError
+from experiments.schema.order import ExperimentOrder
+from tasks.build import make_environment
+from tasks.campaigns.home import Home
+from tasks.download import download
+from tasks.quantize import quantize
+
+log = logging.getLogger("dyno.prepare")
+
+
+def prepare(order: ExperimentOrder) -> None:
+    """Fills the store; the flow's own stages then find what is here. What fails here fails there, with its cells."""
+
+    home = Home(Path(order.home))
+    for variant in (item.variant for item in order.variants):
+        try:
+            model = download.fn(variant.model, home.artifacts)
+            environment = make_environment.fn(variant, home.environments)
+            quantize.fn(variant, model, home.artifacts, environment)
+        except DynoError as error:
+            log.warning("%s: %s", variant.label, error)

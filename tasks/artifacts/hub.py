@@ -1,0 +1,292 @@
+"""A model from a hub: its revision resolved to a commit first, then the files that are needed, each checked.
+
+Files are fetched one after the other into a folder that outlives a kill, and resume where they were cut: since version
+2 huggingface-hub itself throws away what it has of a file when its process ends, so its `http_get` is called here with
+the bytes that are there. Endpoint, offline mode, proxies and the token are huggingface-hub's own; the token is put into
+a header by it, and goes nowhere else.
+"""
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from experiments.errors import DownloadError
+from experiments.schema.model import HubSource
+from tasks.artifacts.manifest import Artifact, sha256_of
+from tasks.artifacts.model_files import lacking, lacking_shards, needed_files
+from tasks.artifacts.remembered import recall, remember
+from tasks.artifacts.store import FULL, ArtifactStore, size_text
+
+logger = logging.getLogger("dyno.artifacts")
+
+LAYOUT_VERSION = 1
+"""Of which files are taken; a changed choice makes other artifacts."""
+
+COMMIT = re.compile(r"^[0-9a-f]{40}$")
+TIMEOUT_S = 30.0
+PROGRESS_EVERY_S = 2.0
+
+PLAIN_HTTP_BYTES = 50 * 10**9
+"""The hub gives larger files through its own protocol only, which resumes by itself."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """As the hub lists it: large files by SHA-256, small ones by the SHA-1 of git's blob."""
+
+    name: str
+    size: int
+    sha256: str
+    git_sha1: str
+
+
+def fetch_hub(source: HubSource, store: ArtifactStore, *, progress: Progress) -> Artifact:
+    """Raises DownloadError that says what to do: accept a licence, set HF_TOKEN, check the name, go online."""
+    commit = _commit_of(source, store.root / ".hub-commits.json", progress)
+    made_from = {"repo": source.repo, "commit": commit, "layout_version": LAYOUT_VERSION}
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        kept = store.download_folder("hub", made_from)
+        files = _listed(source, commit)
+        store.require_space(sum(file.size for file in files) - _bytes_in(kept))
+        progress(f"{source.repo} at {commit[:12]}: {len(files)} files, {size_text(sum(f.size for f in files))}")
+        with _watched(kept, sum(file.size for file in files), source.repo, progress):
+            for file in files:
+                _fetch(source, commit, file, kept)
+        _hand_over(files, kept, folder)
+        return {"repo": source.repo, "revision": source.revision, "commit": commit}
+
+    return store.get_or_make("hub", made_from, make, progress=progress)
+
+
+def _commit_of(source: HubSource, remembered: Path, progress: Progress) -> str:
+    """Offline, a branch or tag is what it was when it was last seen."""
+    if COMMIT.match(source.revision):
+        return source.revision
+    name = f"{source.repo}@{source.revision}"
+    known = recall(remembered)
+    if _hub().constants.HF_HUB_OFFLINE:
+        if name not in known:
+            raise DownloadError(_offline_words(source))
+        progress(f"{name}: offline, taken as the commit that it was last seen at, {known[name][:12]}")
+        return known[name]
+    commit = str(_model_info(source, source.revision).sha)
+    remember(remembered, {**known, name: commit})
+    return commit
+
+
+def _listed(source: HubSource, commit: str) -> list[RemoteFile]:
+    info = _model_info(source, commit)
+    siblings = {sibling.rfilename: sibling for sibling in info.siblings or []}
+    lacks = lacking(name for name in siblings if "/" not in name)
+    if lacks:
+        raise DownloadError(
+            f"{source.repo} at {commit[:12]} is no model in the Hugging Face layout: it lacks {'; '.join(lacks)}. "
+            "Only safetensors weights are used: choose a repository that has them."
+        )
+    return [_remote_file(siblings[name]) for name in needed_files(siblings)]
+
+
+def _remote_file(sibling: Any) -> RemoteFile:
+    sha256 = sibling.lfs.sha256 if sibling.lfs else ""
+    return RemoteFile(sibling.rfilename, int(sibling.size or 0), sha256, str(sibling.blob_id or ""))
+
+
+def _model_info(source: HubSource, revision: str) -> Any:
+    hub = _hub()
+    with _explained(source, revision):
+        return hub.HfApi().model_info(source.repo, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
+
+
+def _fetch(source: HubSource, commit: str, file: RemoteFile, kept: Path) -> None:
+    """Leaves `file` in `kept`, whole and checked; what there is of it already is not fetched again."""
+    whole = kept / file.name
+    if whole.exists():
+        return
+    partial = kept / f"{file.name}.incomplete"
+    with _explained(source, commit):
+        if file.size > PLAIN_HTTP_BYTES:
+            _hub().hf_hub_download(source.repo, file.name, revision=commit, local_dir=kept / ".large")
+            os.replace(kept / ".large" / file.name, partial)
+        elif not _taken_from_cache(source, commit, file, partial):
+            _get(source, commit, file, partial)
+    if not _is_right(file, partial):
+        partial.unlink()
+        raise DownloadError(
+            f"{source.repo}: {file.name} did not arrive as the hub lists it (its hash differs), and was thrown away. "
+            "Start again; if it happens again, a proxy or mirror on the way changes files."
+        )
+    partial.rename(whole)
+
+
+def _get(source: HubSource, commit: str, file: RemoteFile, partial: Path) -> None:
+    from huggingface_hub.file_download import http_get
+
+    have = partial.stat().st_size if partial.exists() else 0
+    if have > file.size:
+        partial.unlink()
+        have = 0
+    if have:
+        logger.info("%s: %s resumes at %s of %s bytes", source.repo, file.name, have, file.size)
+    url = _hub().hf_hub_url(source.repo, file.name, revision=commit)
+    # Bytes as they are: compressed ones could not be resumed.
+    headers = {**_headers(), "Accept-Encoding": "identity"}
+    with partial.open("ab") as opened:
+        http_get(url, opened, resume_size=have, headers=headers, expected_size=file.size)
+
+
+def _taken_from_cache(source: HubSource, commit: str, file: RemoteFile, partial: Path) -> bool:
+    """From huggingface-hub's own cache, where another program of this person may have put the same commit."""
+    cached = _hub().try_to_load_from_cache(source.repo, file.name, revision=commit)
+    if not isinstance(cached, str):
+        return False
+    partial.unlink(missing_ok=True)
+    shutil.copyfile(cached, partial)
+    return True
+
+
+def _is_right(file: RemoteFile, path: Path) -> bool:
+    size = path.stat().st_size
+    if size != file.size:
+        return False
+    if file.sha256:
+        return sha256_of(path) == file.sha256
+    if not COMMIT.match(file.git_sha1):
+        return True
+    blob = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+    blob.update(path.read_bytes())
+    return blob.hexdigest() == file.git_sha1
+
+
+def _hand_over(files: list[RemoteFile], kept: Path, folder: Path) -> None:
+    """Linked, not moved: a kill before the artifact stands must not cost what was fetched."""
+    for file in files:
+        os.link(kept / file.name, folder / file.name)
+    missing = lacking_shards(folder)
+    if missing:
+        raise DownloadError(f"the repository's index names shards that it does not have: {', '.join(missing)}")
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:
+            continue  # renamed meanwhile
+    return total
+
+
+@contextmanager
+def _watched(folder: Path, total: int, repo: str, progress: Progress) -> Iterator[None]:
+    """Says every other second how much is there: works for every way in which a file may come."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(PROGRESS_EVERY_S):
+            progress(f"{repo}: {size_text(_bytes_in(folder))} of {size_text(total)}")
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _hub() -> ModuleType:
+    """Imported when it is needed, with its progress bars and its account of this machine in each request off."""
+    hub = import_module("huggingface_hub")
+    vars(import_module("huggingface_hub.constants"))["HF_HUB_DISABLE_TELEMETRY"] = True
+    import_module("huggingface_hub.utils").disable_progress_bars()
+    return hub
+
+
+def _headers() -> dict[str, str]:
+    """With the token, from the places where huggingface-hub looks for it."""
+    return dict(_hub().utils.build_hf_headers())
+
+
+@contextmanager
+def _explained(source: HubSource, revision: str) -> Iterator[None]:
+    """Turns what huggingface-hub raises into a DownloadError; a full disk stays what it is."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # Its own base names the HTTP library that this version of huggingface-hub uses.
+    http_error = cast(type[Exception], HfHubHTTPError.__mro__[1])
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise DownloadError(_advice(source, revision, error)) from error
+    except (http_error, ValueError) as error:
+        raise DownloadError(_advice(source, revision, error)) from error
+
+
+def _advice(source: HubSource, revision: str, error: Exception) -> str:
+    from huggingface_hub import errors
+
+    page = f"{_endpoint()}/{source.repo}"
+    advice: dict[type[Exception], str] = {
+        errors.GatedRepoError: f"{source.repo} is gated: accept its licence at {page}, then {_token_words()}.",
+        errors.RevisionNotFoundError: f"{source.repo} has no revision {revision}: see its branches and tags at {page}.",
+        errors.RepositoryNotFoundError: f"{page} does not exist, or is private. Check the name; if it is private, "
+        f"{_token_words()}.",
+        errors.OfflineModeIsEnabled: _offline_words(source),
+    }
+    for kind, words in advice.items():
+        if isinstance(error, kind):
+            return words
+    if isinstance(error, errors.HfHubHTTPError):
+        return _status_words(source, error.response.status_code)
+    said = f"{type(error).__name__}: {_without_secrets(str(error))}"
+    return (
+        f"{source.repo} could not be fetched from {_endpoint()}: {said}. "
+        "Check the network, or set HF_ENDPOINT to a mirror. What arrived so far is kept: start again to go on."
+    )
+
+
+def _status_words(source: HubSource, status: int) -> str:
+    if status in (401, 403):
+        return f"{_endpoint()} refused access to {source.repo} ({status}): {_token_words()}."
+    return f"{_endpoint()} answered {status} for {source.repo}. What arrived so far is kept: start again to go on."
+
+
+def _token_words() -> str:
+    if "authorization" in _headers():
+        return "set HF_TOKEN to a token of an account that has access (the present one has none)"
+    return "set HF_TOKEN to a token of an account that has access (none is set)"
+
+
+def _offline_words(source: HubSource) -> str:
+    return (
+        f"{source.repo} at {source.revision} is not in the store, and HF_HUB_OFFLINE is set: unset it to download, or "
+        "use a source of kind local."
+    )
+
+
+def _endpoint() -> str:
+    """Without a user or password that HF_ENDPOINT may hold."""
+    parts = urlsplit(str(_hub().constants.ENDPOINT))
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _without_secrets(text: str) -> str:
+    token = _headers().get("authorization", "").removeprefix("Bearer ")
+    text = text.replace(token, "***") if token else text
+    return re.sub(r"//[^/@\s]+@", "//", text).splitlines()[0] if text else "no reason given"

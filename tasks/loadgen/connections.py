@@ -1,0 +1,144 @@
+"""The connections of one process: opened ahead, reused last in first out, or each used once."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+from tasks.loadgen.connection import ConnectFailed, Connection, Dialer
+from tasks.loadgen.exchange import WireEnd
+from tasks.loadgen.reception import Reception
+
+_OPENING_AT_ONCE = 64
+"""More would overflow the backlog of many servers, and a lost SYN costs a second."""
+
+_SPARE = 2
+
+
+class Connections:
+    """Requests get a connection at once, or wait in order for one; each failed attempt fails one waiting request.
+
+    `users` are kept connected in a closed loop. With a rate, spare connections are held: as many as come due, at
+    twice that rate, in the time that a connection takes. `on_ended` gets each exchange that is over.
+    """
+
+    def __init__(self, dialer: Dialer, *, users: int, rate_rps: float, fresh: bool) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._dialer = dialer
+        self._users = users
+        self._rate_rps = rate_rps
+        self._fresh = fresh
+        self._idle: deque[Connection] = deque()
+        self.busy: dict[Reception, Connection] = {}  # in the order of sending
+        self._opening: set[asyncio.Task[None]] = set()
+        self._gate = asyncio.Semaphore(_OPENING_AT_ONCE)
+        self._refused = False
+        self._shut = False
+        self.waiting: deque[Reception] = deque()
+        self.on_ended: Callable[[Reception], None] = lambda reception: None
+
+    async def open_ahead(self, limit: int) -> None:
+        """Opens what the start needs; a server that refuses is found out by the requests themselves."""
+        await self._settle(min(1, limit))  # the first tells how long one takes
+        await self._settle(min(limit, max(self._users, self._spare())))
+
+    async def _settle(self, count: int) -> None:
+        self._open(count - len(self._idle))
+        while self._opening:
+            await asyncio.wait(self._opening)
+
+    def _spare(self) -> int:
+        """Held beyond those in use."""
+        if self._users:
+            return self._users if self._fresh else 0
+        took = self._dialer.connect_ns[-1] / 1e9 if self._dialer.connect_ns else 0.0
+        return _SPARE + int(2 * self._rate_rps * took)
+
+    def assign(self, reception: Reception) -> None:
+        """Sends it now if a connection is ready, else as soon as one is."""
+        if not self._send(reception):
+            self.waiting.append(reception)
+        self._top_up()
+
+    def _send(self, reception: Reception) -> bool:
+        while self._idle:
+            # The freshest of the reused is warm; the oldest of the unused is the first that a server has accepted.
+            connection = self._idle.popleft() if self._fresh else self._idle.pop()
+            self.busy[reception] = connection
+            if connection.send(reception):
+                return True
+            del self.busy[reception]
+        return False
+
+    def _top_up(self) -> None:
+        if self._refused and not self.waiting:
+            return  # spare connections are not worth hammering a server that refuses them
+        wanted = len(self.waiting) + self._spare() - len(self._idle)
+        if self._users and not self._fresh:
+            wanted = max(wanted, self._users - len(self._idle) - len(self.busy))
+        if wanted > len(self._opening):
+            self._open(wanted - len(self._opening))
+
+    def _open(self, count: int) -> None:
+        for _ in range(count):
+            task = self._loop.create_task(self._open_one())
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+
+    async def _open_one(self) -> None:
+        async with self._gate:
+            try:
+                connection = await self._dialer.open(self._loop, self)
+            except ConnectFailed as error:
+                self._failed(str(error))
+                return
+        self._refused = False
+        self._use(connection)
+
+    def _failed(self, error: str) -> None:
+        self._refused = True
+        if self.waiting and not self._shut:
+            reception = self.waiting.popleft()
+            reception.finish(WireEnd.CONNECT_FAILED, time.monotonic_ns(), error)
+            self.on_ended(reception)
+
+    def _use(self, connection: Connection) -> None:
+        if self._shut:
+            connection.close()
+            return
+        if not self.waiting:
+            self._idle.append(connection)
+            return
+        self._idle.append(connection)
+        if self._send(self.waiting[0]):
+            self.waiting.popleft()
+        else:
+            self._top_up()
+
+    def ended(self, connection: Connection, reception: Reception, *, reusable: bool) -> None:
+        self.busy.pop(reception, None)
+        if reusable and self._fresh:
+            connection.close()
+        elif reusable:
+            self._use(connection)
+        self.on_ended(reception)
+
+    def closed_idle(self, connection: Connection) -> None:
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if connection.served:  # one that never served was refused in disguise: asking again at once would hammer
+            self._top_up()
+
+    def abort(self, reception: Reception) -> None:
+        """Closes the connection that this one is on. Its exchange is the caller's to finish."""
+        self.busy.pop(reception).close()
+
+    def shut(self) -> None:
+        """Closes everything; what is waiting stays in `waiting`."""
+        self._shut = True
+        for task in self._opening:
+            task.cancel()
+        for connection in [*self._idle, *self.busy.values()]:
+            connection.close()
+        self._idle.clear()
+        self.busy.clear()

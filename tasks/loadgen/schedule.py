@@ -1,0 +1,129 @@
+"""Schedules: when each request is due and how long it is; computed once, in the parent, from the seed alone."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.schema.load import ArrivalProcess, OpenLoop, StopRule
+from tasks.loadgen.plan import TrialPlan
+from tasks.loadgen.trace import Trace, first_rows, read_trace
+
+NS = 1_000_000_000
+
+USER_GAP_NS = 100_000
+"""Users of a closed loop come at least this far apart: no client sends two requests at one instant, and to have them
+all due at once would only record how long the burst took as lateness."""
+
+_ARRIVALS_STREAM = 0x41525249
+"""Keeps the draws of arrivals apart from other uses of the same seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """One entry a request, by index. `due_ns` are offsets from the trial's start, rising.
+
+    Closed loop: `due_ns` is None (a request is due when its predecessor ended), `user_due_ns` says when each user
+    comes. `count` is None where seconds end a closed loop: then lengths has one entry, which holds for every request.
+    """
+
+    count: int | None
+    due_ns: NDArray[np.int64] | None
+    user_due_ns: NDArray[np.int64]
+    prompt_tokens: NDArray[np.int32]
+    output_tokens: NDArray[np.int32]
+    window_from_ns: int
+    until_ns: int | None
+
+    def in_window(self, due_ns: int) -> bool:
+        """All that was scheduled, or with a time limit what is due from the ramp's end on."""
+        return due_ns >= self.window_from_ns
+
+
+def make_schedule(plan: TrialPlan) -> Schedule:
+    """The whole schedule of a trial; the number of processes takes no part in it."""
+    if isinstance(plan.load, OpenLoop):
+        return _open_loop(plan, plan.load)
+    return _closed_loop(plan, plan.load.concurrency)
+
+
+def _window(stop: StopRule) -> tuple[int, int | None]:
+    if stop.seconds is None:
+        return 0, None
+    return round(stop.ramp_s * NS), round(stop.seconds * NS)
+
+
+def _closed_loop(plan: TrialPlan, users: int) -> Schedule:
+    window_from, until = _window(plan.stop)
+    count = plan.stop.requests
+    prompt, output = _fixed_lengths(plan, count or 1)
+    gap_ns = max(plan.stop.ramp_s * NS / users, USER_GAP_NS)
+    starts = np.rint(np.arange(users, dtype=np.float64) * gap_ns).astype(np.int64)
+    return Schedule(count, None, starts, prompt, output, window_from, until)
+
+
+def _open_loop(plan: TrialPlan, load: OpenLoop) -> Schedule:
+    window_from, until = _window(plan.stop)
+    if load.arrivals.kind == "trace":
+        trace = first_rows(read_trace(load.arrivals.path), plan.stop)
+        due, prompt, output = _of_trace(trace, plan)
+    else:
+        assert load.rate_rps is not None, "OpenLoop's own validation"
+        due = arrivals(load.arrivals, load.rate_rps, plan.stop, plan.seed)
+        prompt, output = _fixed_lengths(plan, len(due))
+    return Schedule(len(due), due, np.empty(0, np.int64), prompt, output, window_from, until)
+
+
+def _of_trace(trace: Trace, plan: TrialPlan) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+    """A trace without lengths takes the workload's."""
+    prompt, output = _fixed_lengths(plan, len(trace.due_ns))
+    return (
+        trace.due_ns,
+        prompt if trace.prompt_tokens is None else trace.prompt_tokens,
+        output if trace.output_tokens is None else trace.output_tokens,
+    )
+
+
+def _fixed_lengths(plan: TrialPlan, count: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    workload = plan.workload
+    return np.full(count, workload.prompt_tokens, np.int32), np.full(count, workload.output_tokens, np.int32)
+
+
+def arrivals(process: ArrivalProcess, rate_rps: float, stop: StopRule, seed: int) -> NDArray[np.int64]:
+    """Due times in ns from the start. A ramp lets the rate rise linearly from 0, by stretching operational time."""
+    operational = _operational_times(process, rate_rps, stop, seed)
+    due = np.rint(_stretched(operational, rate_rps, stop.ramp_s) * NS).astype(np.int64)
+    if stop.seconds is not None:
+        due = due[due < round(stop.seconds * NS)]
+    return due
+
+
+def _operational_times(process: ArrivalProcess, rate_rps: float, stop: StopRule, seed: int) -> NDArray[np.float64]:
+    """Arrivals of the process at rate 1: the requests asked for, or enough to fill the seconds."""
+    if stop.requests is not None:
+        return np.cumsum(_gaps(process, stop.requests, seed))
+    needed = rate_rps * ((stop.seconds or 0.0) - min(stop.ramp_s, stop.seconds or 0.0) / 2)
+    count = int(needed + 10 * needed**0.5) + 10
+    while (times := np.cumsum(_gaps(process, count, seed)))[-1] <= needed:
+        count *= 2  # the same stream from its start: a longer draw keeps its beginning
+    return times
+
+
+def _gaps(process: ArrivalProcess, count: int, seed: int) -> NDArray[np.float64]:
+    """Gaps before each request, of mean 1. Constant arrivals begin at once, so that S seconds hold rate × S of them."""
+    rng = np.random.default_rng([_ARRIVALS_STREAM, seed % 2**64])
+    if process.kind == "poisson":
+        return rng.standard_exponential(count)
+    if process.kind == "gamma":
+        return rng.standard_gamma(process.shape, count) / process.shape
+    gaps = np.ones(count)
+    gaps[0] = 0.0
+    return gaps
+
+
+def _stretched(operational: NDArray[np.float64], rate_rps: float, ramp_s: float) -> NDArray[np.float64]:
+    """Inverts Λ(t) = rate·t²/(2·ramp) for t ≤ ramp, and rate·(t − ramp/2) beyond; seconds."""
+    if ramp_s == 0:
+        return operational / rate_rps
+    in_ramp = operational <= rate_rps * ramp_s / 2
+    return np.where(in_ramp, np.sqrt(2 * ramp_s * operational / rate_rps), operational / rate_rps + ramp_s / 2)

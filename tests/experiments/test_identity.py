@@ -1,0 +1,74 @@
+"""Identity is content: what is another system has another id, and a name that people chose is no content."""
+
+from typing import Any
+
+import pytest
+
+from experiments.schema.experiment import Experiment, expand_line
+from experiments.schema.load import LoadPlan
+from experiments.schema.model import Model
+from experiments.schema.variant import Variant
+from experiments.schema.workload import Workload
+
+WORKLOAD = Workload(name="w", prompt_tokens=8, output_tokens=4)
+
+
+def experiment(variant: Variant, **fields: Any) -> Experiment:
+    return Experiment.model_validate(
+        {"name": "e", "workloads": [WORKLOAD], "variants": [variant.model_dump()]} | fields
+    )
+
+
+def only_id(e: Experiment) -> str:
+    (cell,) = e.cells()
+    return cell.id
+
+
+def test_names_take_no_part_in_identity(variant: Variant) -> None:
+    renamed = variant.model_copy(update={"model": Model(name="other", source=variant.model.source)})
+    other = WORKLOAD.model_copy(update={"name": "v"})
+    assert renamed.id == variant.id
+    assert only_id(experiment(variant)) == only_id(experiment(renamed, workloads=[other], description="x"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"workloads": [WORKLOAD.model_copy(update={"output_tokens": 5})]},
+        {"load_plan": LoadPlan(requests_per_point=99)},
+        {"seed": 1},
+    ],
+)
+def test_what_is_asked_takes_part_in_a_cells_identity(variant: Variant, change: dict[str, Any]) -> None:
+    assert only_id(experiment(variant)) != only_id(experiment(variant, **change))
+
+
+def test_slos_do_not_change_a_cell_since_they_are_judged_from_its_records(variant: Variant) -> None:
+    assert only_id(experiment(variant)) == only_id(experiment(variant, slos=["ttft:p95<1s"]))
+
+
+def test_equal_cells_stand_once(variant: Variant) -> None:
+    line = variant.model_dump()
+    assert len(experiment(variant, variants=[line, line]).cells()) == 1
+
+
+def test_the_first_exclusion_that_matches_gives_the_reason(variant: Variant) -> None:
+    exclude = [
+        {"reason": "another workload", "workload": "v"},
+        {"reason": "this one", "workload": "w", "quantization": "q8_0"},
+    ]
+    (cell,) = experiment(variant, exclude=exclude).cells()
+    assert cell.excluded == "this one"
+
+
+def test_axes_multiply_and_lists_that_are_values_do_not() -> None:
+    line = {"quantization": ["f16", "q8_0"], "tensor_parallel": [1, 2], "extra_args": ["--a", "b"]}
+    expanded = expand_line(line)
+    assert isinstance(expanded, tuple)
+    assert [(v["quantization"], v["tensor_parallel"]) for v in expanded] == [
+        ("f16", 1),
+        ("f16", 2),
+        ("q8_0", 1),
+        ("q8_0", 2),
+    ]
+    assert all(v["extra_args"] == ["--a", "b"] for v in expanded)

@@ -1,0 +1,52 @@
+"""An environment per engine release: made once, on record, and made anew where its maker died."""
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from experiments.errors import BuildError
+from tasks.serving.environment import READY, Environment, engine_environment
+
+
+def make(root: Path) -> Environment:
+    """A small one: a package of a few kilobytes, pure Python."""
+    return engine_environment(root, ["toml==0.10.2"], lambda _: None)
+
+
+def count_made(root: str, queue: "multiprocessing.Queue[float]") -> None:
+    queue.put(make(Path(root)).seconds)
+
+
+def test_an_environment_is_made_once_and_says_what_it_resolved_to(tmp_path: Path) -> None:
+    first = make(tmp_path)
+    assert first.seconds > 0
+    assert first.version("TOML") == "0.10.2"
+    assert [len(digest) for _, _, digest in first.packages] == [64]
+    assert (first.site_packages / "toml").is_dir()
+    again = make(tmp_path)
+    assert again.seconds == 0
+    assert (again.python, again.packages) == (first.python, first.packages)
+    assert not list(tmp_path.rglob("pip-report.json")), "the report names download addresses"
+
+    (first.python.parents[1] / READY).unlink()  # as if its maker had been killed
+    assert make(tmp_path).seconds > 0
+
+
+def test_two_processes_make_it_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    both = [context.Process(target=count_made, args=(str(tmp_path), queue)) for _ in range(2)]
+    for process in both:
+        process.start()
+    seconds = sorted(queue.get(timeout=120) for _ in both)
+    for process in both:
+        process.join()
+    assert seconds[0] == 0
+    assert seconds[1] > 0
+
+
+def test_a_release_that_does_not_exist_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"toml==99\.0"):
+        engine_environment(tmp_path, ["toml==99.0"], lambda _: None)
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
