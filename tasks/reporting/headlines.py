@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from experiments.schema.result import CellResult, CellState
-from tasks.reporting.wording import capacity_text, number, variant_names
+from tasks.reporting.wording import capacity_text, number, slo_text, variant_names
 
 LEVEL = 1.03
 """Variants within 3 % of each other are called level: one launch each does not tell them apart."""
@@ -101,13 +101,12 @@ def _capacity(cells: Sequence[CellResult], slo: str, names: Mapping[str, str]) -
     certified = {name: c for name, c in found.items() if c.certified_rps is not None}
     if not certified:
         known = [f"{name} {capacity_text(capacity)} rps" for name, capacity in found.items() if capacity.refuted_rps]
-        return f"Under {slo} no rate is certified{': ' + ', '.join(known) if known else ''}."
+        return f"With {slo_text(slo)}, no rate is certified{': ' + ', '.join(known) if known else ''}."
     best = max(certified, key=lambda name: certified[name].certified_rps or 0.0)
     rate = number(certified[best].certified_rps or 0.0)
     others = [f"{name} {_with_unit(capacity_text(c))}" for name, c in found.items() if name != best]
-    return (
-        f"Under {slo} the highest certified rate is {rate} rps, by {best}{f' ({_listed(others)})' if others else ''}."
-    )
+    beside = f" ({_listed(others)})" if others else ""
+    return f"With {slo_text(slo)}, the highest certified rate is {rate} rps, by {best}{beside}."
 
 
 def _with_unit(text: str) -> str:

@@ -6,6 +6,7 @@ from math import floor, log10
 from experiments.schema.load import ClosedLoop
 from experiments.schema.model import SyntheticSource
 from experiments.schema.result import Capacity, CellResult, PointResult
+from experiments.schema.slo import parse_slo
 from experiments.schema.variant import Variant
 
 NONE = "–"
@@ -26,6 +27,17 @@ def capacity_text(capacity: Capacity) -> str:
     if capacity.refuted_rps is not None:
         return f"< {number(capacity.refuted_rps)}"
     return "unknown"
+
+
+def slo_text(slo: str) -> str:
+    """ttft:p95<300ms as people say it: p95 TTFT under 300 ms."""
+    found = parse_slo(slo)
+    return f"p{found.percentile:g} {latency_text(found.metric)} under {found.bound_ms:g} ms"
+
+
+def latency_text(metric: str) -> str:
+    """ttft_response is TTFT from due."""
+    return metric.replace("_response", "").upper() + (" from due" if metric.endswith("_response") else "")
 
 
 def load_text(point: PointResult) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from experiments.schema.base import content_id
 from experiments.schema.load import ClosedLoop, LoadPlan, LoadPoint, OpenLoop, Saturation
 from experiments.schema.model import Model, SyntheticSource
 from experiments.schema.result import CellResult, CellState, PointResult
@@ -93,7 +94,7 @@ def measure_cell(quantization: str, workload: str, speed: float, *, late_step: i
     while (point := next_point(PLAN, points, slos=SLOS)) is not None:
         points.append(measure_point(point, WORKLOADS[workload], speed, rng, point.step == late_step))
     fields: dict[str, Any] = {
-        "cell_id": f"{abs(hash((quantization, workload))):012x}"[:12], "experiment": "quickstart", "launch": 1,
+        "cell_id": content_id(quantization, workload), "experiment": "quickstart", "launch": 1,
         "campaign": "quickstart-1", "variant": variant_of(quantization), "workload": WORKLOADS[workload],
         "state": CellState.MEASURED, "points": tuple(points), "started_at": "2026-11-21T10:00:00+00:00",
         "ended_at": "2026-11-21T10:04:12+00:00", "mlflow_run_id": "0f" * 16,
