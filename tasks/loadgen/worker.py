@@ -31,6 +31,7 @@ from tasks.loadgen.poller import Poller, make_poller
 from tasks.loadgen.reception import Reception
 from tasks.loadgen.spill import SpillFile
 from tasks.loadgen.stock import Stock
+from tasks.loadgen.urgency import leaves_room, urgent
 
 _NEEDED_LATER = "tasks.loadgen.settling"
 _CONNECT_TIMEOUT_S = 10.0
@@ -51,6 +52,7 @@ class Finished:
     measured_cpu_ns: int
     loop_delay_ns: "array[int]"
     connect_ns: "array[int]"
+    scheduling: str
 
 
 class Link:
@@ -117,7 +119,7 @@ async def measure(assignment: Assignment, link: Link) -> Finished:
         on_beat=link.send_if_heard,
     )
     asyncio.get_running_loop().set_exception_handler(lambda _, context: measurement.fail(context))
-    with collection_off():
+    with collection_off(), urgent(wanted=leaves_room(assignment.processes)) as scheduling:
         await run_or_cancel(measurement, link, cancelled=isinstance(order, Cancel))
     poller.close()
     return Finished(
@@ -132,6 +134,7 @@ async def measure(assignment: Assignment, link: Link) -> Finished:
         measured_cpu_ns=time.process_time_ns(),
         loop_delay_ns=measurement.loop_delay_ns,
         connect_ns=array("q", dialer.connect_ns),
+        scheduling=scheduling,
     )
 
 
