@@ -17,9 +17,10 @@ import struct
 import subprocess
 import sys
 import time
+import urllib.request
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from itertools import count
 from pathlib import Path
@@ -29,6 +30,9 @@ import orjson
 import uvloop
 
 NS_PER_MS = 1_000_000
+
+AT_ONCE = 64
+"""Events sent in a row before requests are looked at again: a request's arrival is logged when it is read."""
 
 TEXT_EVENT = (
     b'data: {"id":"cmpl-reference","object":"text_completion","created":1700000000,"model":"reference",'
@@ -64,6 +68,7 @@ class Entry:
 
     body_crc: int
     connection: int
+    authorization: str
     arrived_ns: int
     sent_ns: list[int] = field(default_factory=list)
     ended_ns: int | None = None
@@ -176,8 +181,8 @@ class Agenda:
 
     def _run(self) -> None:
         self._is_set = False
-        now = time.monotonic_ns()
-        while self._heap and self._heap[0][0] <= now:
+        now, left = time.monotonic_ns(), AT_ONCE
+        while self._heap and self._heap[0][0] <= now and (left := left - 1):
             _, _, answer = heapq.heappop(self._heap)
             if answer.connection.is_open and answer.step():
                 heapq.heappush(self._heap, (answer.due_ns(), next(self._tie), answer))
@@ -194,6 +199,7 @@ class ServerConnection:
         self._received = bytearray()
         self._unsent = bytearray()
         self.is_open = True
+        server.loop.remove_reader(sock.fileno())  # uvloop keeps a handle that an error has closed
         server.loop.add_reader(sock.fileno(), self._readable)
 
     def _readable(self) -> None:
@@ -296,7 +302,7 @@ class ReferenceServer:
     def handle(self, connection: ServerConnection, number: int, head: bytes, body: bytes, arrived_ns: int) -> None:
         method, path, _ = head.split(b"\r\n", 1)[0].split(b" ")
         if method == b"POST" and path.endswith(b"/completions"):
-            self._answer(connection, number, body, arrived_ns)
+            self._answer(connection, Entry(zlib.crc32(body), number, authorization(head), arrived_ns), body)
         elif path == b"/log":
             entries = [{f.name: getattr(entry, f.name) for f in fields(Entry)} for entry in self._entries]
             connection.write(whole(orjson.dumps(entries)))
@@ -305,13 +311,17 @@ class ReferenceServer:
                 self._entries = []
             connection.write(whole(b"{}"))
 
-    def _answer(self, connection: ServerConnection, number: int, body: bytes, arrived_ns: int) -> None:
+    def _answer(self, connection: ServerConnection, entry: Entry, body: bytes) -> None:
         asked = orjson.loads(body)
-        script = replace(self._script, **asked.get("script", {}))
-        entry = Entry(zlib.crc32(body), number, arrived_ns)
+        script = self._script if not asked.get("script") else replace(self._script, **asked["script"])
         self._entries.append(entry)
         if script.fault != "silent":
             self._agenda.add(Answer(connection, asked, script, entry))
+
+
+def authorization(head: bytes) -> str:
+    lines = (line for line in head.split(b"\r\n") if line[:14].lower() == b"authorization:")
+    return next(lines, b"")[14:].strip().decode()
 
 
 def whole(body: bytes) -> bytes:
@@ -353,6 +363,16 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         writer.close()
 
 
+def get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return orjson.loads(answer.read())
+
+
+def log_by_body(url: str) -> dict[int, dict[str, Any]]:
+    """What happened since the last reset, by the CRC of each request's body."""
+    return {entry["body_crc"]: entry for entry in get(f"{url}/log")}
+
+
 @contextmanager
 def reference_server(*options: str) -> Iterator[str]:
     """Starts one in a process of its own; gives its address. For tests and benchmarks."""
@@ -363,7 +383,8 @@ def reference_server(*options: str) -> Iterator[str]:
     try:
         yield process.stdout.readline().strip()
     finally:
-        process.stdin.close()
+        with suppress(OSError):
+            process.stdin.close()
         process.wait(10)
         process.stdout.close()
 

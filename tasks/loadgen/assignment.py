@@ -128,6 +128,7 @@ class Share:
     loop_delay_ns: "array[int]"
     connect_ns: "array[int]"
     clock_step_us: float
+    scheduling: str
     findings: tuple[str, ...] = field(default=())
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 import httptools
 
 from tasks.loadgen.exchange import WireEnd
+from tasks.loadgen.poller import Poller
 from tasks.loadgen.reception import Reception
 
 SO_TIMESTAMPNS = 35
@@ -108,15 +109,15 @@ class _Exchanging:
 class PlainConnection(_Exchanging):
     """Reads with one recvmsg a wake-up. The socket is connected and non-blocking."""
 
-    __slots__ = ("_loop", "_recvmsg", "_sock", "_unsent")
+    __slots__ = ("_poller", "_recvmsg", "_sock", "_unsent")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, owner: Owner) -> None:
+    def __init__(self, poller: Poller, sock: socket.socket, owner: Owner) -> None:
         super().__init__(owner)
-        self._loop = loop
+        self._poller = poller
         self._sock = sock
         self._recvmsg = sock.recvmsg
         self._unsent: memoryview | None = None
-        loop.add_reader(sock.fileno(), self._readable)
+        poller.watch(sock.fileno(), self._readable)
 
     def send(self, reception: Reception) -> bool:
         payload = reception.payload
@@ -130,7 +131,7 @@ class PlainConnection(_Exchanging):
         self._begin(reception)
         if sent < len(payload):
             self._unsent = memoryview(payload)[sent:]
-            self._loop.add_writer(self._sock.fileno(), self._writable)
+            self._poller.await_writable(self._sock.fileno(), self._writable)
         return True
 
     def _refused(self, reception: Reception, error: OSError) -> bool:
@@ -153,7 +154,7 @@ class PlainConnection(_Exchanging):
             self._unsent = None  # what the server still says, and how it ends, is told by reading
         if not self._unsent:
             self._unsent = None
-            self._loop.remove_writer(self._sock.fileno())
+            self._poller.writes_no_more(self._sock.fileno())
 
     def _readable(self) -> None:
         recvmsg = self._recvmsg  # as a local: CPython looks a slot up faster than a method
@@ -185,10 +186,7 @@ class PlainConnection(_Exchanging):
         if not self._is_open():
             return
         self._reception = None
-        if self._unsent is not None:
-            self._unsent = None
-            self._loop.remove_writer(self._sock.fileno())
-        self._loop.remove_reader(self._sock.fileno())
+        self._poller.forget(self._sock.fileno())
         self._sock.close()
 
 
@@ -250,8 +248,9 @@ def _words(error: BaseException) -> str:
 class Dialer:
     """Opens connections to one address. `connect_ns` keeps how long each took, TLS handshake included."""
 
-    def __init__(self, address: "Address", tls: SSLContext | None, timeout_s: float) -> None:
+    def __init__(self, address: "Address", tls: SSLContext | None, timeout_s: float, poller: Poller) -> None:
         self._address = address
+        self._poller = poller
         self._tls = tls
         self._timeout_s = timeout_s
         self.connect_ns: list[int] = []
@@ -274,7 +273,7 @@ class Dialer:
         try:
             await loop.sock_connect(sock, self._address.sockaddr)
             if self._tls is None:
-                return PlainConnection(loop, sock, owner)
+                return PlainConnection(self._poller, sock, owner)
             name = self._address.host
             _, secure = await loop.create_connection(
                 lambda: TlsConnection(owner), sock=sock, ssl=self._tls, server_hostname=name

@@ -4,7 +4,8 @@ import asyncio
 import struct
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import httptools
 
@@ -93,6 +94,13 @@ class Measurement:
         for due in self._agenda.rest(now):
             self._give_up(Reception(self._assignment.index(due.position), due.at_ns, b""), WireEnd.NEVER_SENT, None)
         self._finish()
+
+    def fail(self, context: Mapping[str, Any]) -> None:
+        """The event loop's exception handler: a callback of ours that raised would otherwise hang the trial."""
+        error = context.get("exception")
+        if isinstance(error, OSError) or self._over.done():
+            return  # a transport's own trouble, which it tells its connection too
+        self._over.set_exception(error or RuntimeError(str(context.get("message"))))
 
     def _give_up(self, reception: Reception, end: WireEnd, at_ns: int | None) -> None:
         reception.payload = b""

@@ -64,6 +64,7 @@ class ClientReport:
     connect_p99_ms: float | None
     clock_step_us: float
     bytes_received: int
+    scheduling: str = "normal"  # or "real-time", "nice": what the system granted the client while it measured
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,10 +77,10 @@ class Reception:
         return self.complete
 
     def finish(self, end: WireEnd, at_ns: int | None, error: str | None = None) -> None:
-        """`at_ns` None: it ended with the last read, whose stamp is the end."""
+        """`at_ns` None: it ended with the last read, whose stamp is the end; if it ever began."""
         self.end, self.error = end, error
         self.end_at_ns = at_ns
-        if at_ns is None:
+        if at_ns is None and self.stamps:
             self.end_stamp = bytes(self.stamps[-16:])
         self._parser = None  # a cycle, and collection is off while measuring
 

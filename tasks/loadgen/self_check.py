@@ -27,6 +27,7 @@ def client_report(shares: Sequence[Share], *, parent_cpu_ns: int) -> ClientRepor
         connect_p99_ms=_p99_ms([took for share in shares for took in share.connect_ns]),
         clock_step_us=max((share.clock_step_us for share in shares), default=0.0),
         bytes_received=sum(share.bytes_received for share in shares),
+        scheduling=" and ".join(sorted({share.scheduling for share in shares})),
     )
 
 

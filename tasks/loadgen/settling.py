@@ -76,6 +76,7 @@ def settle(finished: "Finished") -> Share:
         loop_delay_ns=finished.loop_delay_ns,
         connect_ns=finished.connect_ns,
         clock_step_us=finished.clock.largest_step_us(),
+        scheduling=finished.scheduling,
         findings=findings(finished),
     )
 

@@ -122,9 +122,11 @@ class _Trial:
             self._follow(measuring, ProgressMeter(start_ns, scheduled))
         except MeasurementError:
             raise
-        except BaseException:
-            with contextlib.suppress(MeasurementError):
+        except BaseException as interruption:
+            try:
                 self._cut_short(workers, measuring)
+            except MeasurementError as error:
+                interruption.add_note(f"and the records of the trial are lost: {error}")
             raise
 
     def _follow(self, measuring: list[Worker], meter: ProgressMeter) -> None:

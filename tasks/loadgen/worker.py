@@ -27,9 +27,11 @@ from tasks.loadgen.clock import ClockLog
 from tasks.loadgen.connection import Address, Dialer
 from tasks.loadgen.connections import Connections
 from tasks.loadgen.measurement import Measurement
+from tasks.loadgen.poller import Poller, make_poller
 from tasks.loadgen.reception import Reception
 from tasks.loadgen.spill import SpillFile
 from tasks.loadgen.stock import Stock
+from tasks.loadgen.urgency import leaves_room, urgent
 
 _NEEDED_LATER = "tasks.loadgen.settling"
 _CONNECT_TIMEOUT_S = 10.0
@@ -50,6 +52,7 @@ class Finished:
     measured_cpu_ns: int
     loop_delay_ns: "array[int]"
     connect_ns: "array[int]"
+    scheduling: str
 
 
 class Link:
@@ -90,7 +93,8 @@ class Link:
 async def measure(assignment: Assignment, link: Link) -> Finished:
     """Prepares, waits for the start, measures; a cancelling parent is heard all the while."""
     raise_file_limit()
-    dialer = make_dialer(assignment)
+    poller = make_poller(asyncio.get_running_loop())
+    dialer = make_dialer(assignment, poller)
     connections = Connections(
         dialer,
         users=len(assignment.user_due_ns),
@@ -114,8 +118,10 @@ async def measure(assignment: Assignment, link: Link) -> Finished:
         spill=spill,
         on_beat=link.send_if_heard,
     )
-    with collection_off():
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: measurement.fail(context))
+    with collection_off(), urgent(wanted=leaves_room(assignment.processes)) as scheduling:
         await run_or_cancel(measurement, link, cancelled=isinstance(order, Cancel))
+    poller.close()
     return Finished(
         assignment=assignment,
         receptions=measurement.done,
@@ -128,6 +134,7 @@ async def measure(assignment: Assignment, link: Link) -> Finished:
         measured_cpu_ns=time.process_time_ns(),
         loop_delay_ns=measurement.loop_delay_ns,
         connect_ns=array("q", dialer.connect_ns),
+        scheduling=scheduling,
     )
 
 
@@ -153,12 +160,12 @@ def collection_off() -> Iterator[None]:
         gc.unfreeze()
 
 
-def make_dialer(assignment: Assignment) -> Dialer:
+def make_dialer(assignment: Assignment, poller: Poller) -> Dialer:
     """Resolves the host and, for https, loads the system's certificates."""
     target = assignment.target
     timeout_s = min(assignment.timeout_ns / 1e9, _CONNECT_TIMEOUT_S)
     address = Address(target.host, target.port, timeout_s)
-    return Dialer(address, ssl.create_default_context() if target.tls else None, timeout_s)
+    return Dialer(address, ssl.create_default_context() if target.tls else None, timeout_s, poller)
 
 
 def raise_file_limit() -> None:
