@@ -51,6 +51,7 @@ def _row(cell: CellResult) -> dict[str, Any]:
         "validity": list(cell.reasons),
         "stage": cell.stage,
         "cause": cell.cause,
+        "log_excerpt": cell.log_excerpt,
         "mlflow_run_id": cell.mlflow_run_id,
         "prefect_run_id": cell.prefect_run_id,
     }
