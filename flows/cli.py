@@ -26,6 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 Endpoints = StrEnum("Endpoints", ["completions", "chat"])
+Formats = StrEnum("Formats", ["guidellm", "vllm"])
 File = Annotated[Path, typer.Argument(help="an experiment file", metavar="FILE")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout; progress and logs on stderr")]
 
@@ -154,8 +155,9 @@ def retry(file: File, as_json: Json = False) -> None:
 
 @app.command()
 def load(
-    url: Annotated[str, typer.Argument(help="the server's root; a trailing /v1 is accepted", metavar="URL")],
-    model: Annotated[str, typer.Option(help="the model's name as the server knows it")],
+    context: typer.Context,
+    url: Annotated[str | None, typer.Argument(help="the server's root, with or without /v1", metavar="URL")] = None,
+    model: Annotated[str | None, typer.Option(help="the model's name as the server knows it")] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="closed loop: users at once")] = None,
     rate: Annotated[float | None, typer.Option(help="open loop: requests per second")] = None,
     arrivals: Annotated[str | None, typer.Option(help="constant, poisson (default) or gamma:SHAPE")] = None,
@@ -174,11 +176,17 @@ def load(
     api_key_env: Annotated[str, typer.Option(help="the environment variable that holds the API key")] = "",
     fresh_connections: Annotated[bool, typer.Option("--fresh-connections", help="one for each request")] = False,
     out: Annotated[Path | None, typer.Option(help="keeps requests.parquet and trial.json here")] = None,
+    import_file: Annotated[Path | None, typer.Option("--import", help="a file of GuideLLM or vllm bench serve")] = None,
     fail_if_invalid: Annotated[bool, typer.Option("--fail-if-invalid", help="then exit with 4")] = False,
     as_json: Json = False,
 ) -> None:
     """Loads a server that is already there, and reports what it did. Exit code 3: it cannot be reached."""
     from flows import cli_load
+
+    if import_file is not None:
+        _refuse_beside_import(context)
+        return _import(import_file, slo or [], out, as_json=as_json, fail_if_invalid=fail_if_invalid)
+    url, model = cli_load.server_and_model(url, model)
     from tasks.loadgen.plan import Endpoint, TrialPlan
     from tasks.reporting.trial_table import trial_table
 
@@ -205,6 +213,34 @@ def load(
     else:
         _console().print(trial_table(result.summary))
     if fail_if_invalid and not result.summary.valid:
+        raise typer.Exit(EXIT_MEASUREMENT)
+
+
+def _refuse_beside_import(context: typer.Context) -> None:
+    """A file was measured already: what would shape a measurement is refused, not ignored."""
+    from experiments.errors import InputError
+
+    kept = {"import_file", "slo", "out", "fail_if_invalid", "as_json"}
+    names = [name for name in context.params if name not in kept]
+    given = [name for name in names if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    if given:
+        words = ["URL" if name == "url" else f"--{name.replace('_', '-')}" for name in given]
+        raise InputError(f"--import reads a file that was measured already: leave {', '.join(words)} out")
+
+
+def _import(file: Path, slos: list[str], out: Path | None, *, as_json: bool, fail_if_invalid: bool) -> None:
+    from flows.cli_load import slos_of
+    from tasks.import_trial import import_file, import_json
+    from tasks.reporting.trial_table import trial_table
+
+    results = import_file(file, slos_of(slos), out)
+    if as_json:
+        _print_json(import_json(results))
+    for result in [] if as_json else results:
+        _console().print(trial_table(result.summary))
+        for unknown in result.unknown:
+            _note(f"unknown: {unknown}")
+    if fail_if_invalid and not all(result.summary.valid for result in results):
         raise typer.Exit(EXIT_MEASUREMENT)
 
 
@@ -264,6 +300,27 @@ def command(
         _note(f"# {note}")
     words = [f"{name}={shlex.quote(value)}" for name, value in found["env"].items()]
     print(" ".join([*words, shlex.join(found["argv"])]))
+
+
+@app.command()
+def export(
+    form: Annotated[Formats, typer.Option("--format", help="whose file to write")],
+    what: Annotated[
+        str | None, typer.Argument(help="a cell's id, the first letters of it, or a folder", metavar="[CELL|DIR]")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="the file; without it, stdout")] = None,
+) -> None:
+    """Writes measured trials as a GuideLLM report or as results of vllm bench serve. Without a CELL or a DIR: the
+    latest campaign of the store's only experiment."""
+    from flows import cli_export
+
+    trials = cli_export.trials_of(what)
+    text = cli_export.export_text(form is Formats.guidellm, trials)
+    if out is None:
+        sys.stdout.write(text)
+        return
+    cli_export.write_text(out, text)
+    _note(f"{out}: {len(trials)} trial{'s' if len(trials) > 1 else ''}")
 
 
 @app.command()

@@ -37,6 +37,14 @@ GREEDY = RequestDialect(
 """Sampling is always sent, since defaults differ; what the server does not take is left out by the pre-flight."""
 
 
+def server_and_model(url: str | None, model: str | None) -> tuple[str, str]:
+    """Both; raises InputError with what is missing."""
+    missing = [name for name, value in (("URL", url), ("--model", model)) if value is None]
+    if url is None or model is None:
+        raise InputError(f"give {' and '.join(missing)} of the server, or --import FILE")
+    return url, model
+
+
 def server_root(url: str) -> str:
     """The server's root; a trailing /v1 is accepted. Raises InputError for what is no http or https URL."""
     root = url.strip().rstrip("/").removesuffix("/v1").rstrip("/")
