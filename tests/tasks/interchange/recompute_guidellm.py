@@ -3,24 +3,24 @@
 python recompute_guidellm.py REPORT        prints the metrics as the file has them and as GuideLLM computes them
 """
 
+import importlib
 import json
 import sys
 from typing import Any
 
 
 def main() -> None:
-    from guidellm.benchmark.schemas import GenerativeBenchmarkAccumulator, GenerativeBenchmarksReport, GenerativeMetrics
-
-    report = GenerativeBenchmarksReport.load_file(sys.argv[1])
+    schemas: Any = importlib.import_module("guidellm.benchmark.schemas")
+    report = schemas.GenerativeBenchmarksReport.load_file(sys.argv[1])
     found: list[dict[str, Any]] = []
     for benchmark in report.benchmarks:
-        accumulator = GenerativeBenchmarkAccumulator(config=benchmark.config)
+        accumulator = schemas.GenerativeBenchmarkAccumulator(config=benchmark.config)
         accumulator.timings.measure_start = benchmark.scheduler_metrics.measure_start_time
         accumulator.timings.measure_end = benchmark.scheduler_metrics.measure_end_time
         accumulator.completed.requests_stats = benchmark.requests.successful
         accumulator.incomplete.requests_stats = benchmark.requests.incomplete
         accumulator.errored.requests_stats = benchmark.requests.errored
-        anew = GenerativeMetrics.compile(accumulator)
+        anew = schemas.GenerativeMetrics.compile(accumulator)
         requests = [
             each.model_dump(mode="json")
             for group in (benchmark.requests.successful, benchmark.requests.incomplete, benchmark.requests.errored)
