@@ -35,7 +35,7 @@ def request_of(row: Row, *, origin_ns: int, start_s: float) -> tuple[str, Row]:
 def _marks(row: Row) -> Row:
     """What GuideLLM has no field for: its requests keep fields that it does not know."""
     kept = ("index", "outcome", "finish_reason", "in_window", "prompt_tokens_asked", "output_tokens_asked")
-    return {name: row[name] for name in kept}
+    return {name: row[name] for name in kept} | {"has_end": row["end_at_ns"] is not None}
 
 
 def _info(row: Row, name: str, status: str, timings: Row) -> Row:
@@ -52,7 +52,8 @@ def _info(row: Row, name: str, status: str, timings: Row) -> Row:
 
 
 def _timings(row: Row, origin_ns: int, start_s: float) -> Row:
-    """`token_iterations` is our number of token-bearing chunks."""
+    """`token_iterations` is our number of token-bearing chunks. GuideLLM cannot read a request without a resolve_end:
+    where we know of no end, it is the last that we do know of, and the mark `has_end` is false."""
 
     def wall(at_ns: int | None) -> float | None:
         return None if at_ns is None else start_s + (at_ns - origin_ns) / NS_PER_S
@@ -72,8 +73,13 @@ def _timings(row: Row, origin_ns: int, start_s: float) -> Row:
         "request_iterations": len(chunks),
         "token_iterations": len(chunks),
         "request_end": wall(row["end_at_ns"]),
-        "resolve_end": wall(row["end_at_ns"]),
+        "resolve_end": wall(_last_known(row)),
     }
+
+
+def _last_known(row: Row) -> int | None:
+    times = (row["end_at_ns"], row["last_token_at_ns"], row["sent_at_ns"], row["due_at_ns"])
+    return next((at for at in times if at is not None), None)
 
 
 def _usage(tokens: int | None, cached: int | None) -> Row:
@@ -91,7 +97,7 @@ def _figures(row: Row, timings: Row) -> Row:
     is_long = output is not None and output > 1
     return {
         "request_start_time": start,
-        "request_end_time": end,
+        "request_end_time": end if end is not None else timings["resolve_end"],
         "request_latency": latency,
         "request_dispatch_delay": _minus(start, due),
         "turn_predecessor_delay": None if due is None or start is None else 0.0,
@@ -105,7 +111,7 @@ def _figures(row: Row, timings: Row) -> Row:
         "time_to_first_output_token_ms": _ms(timings["first_output_token_iteration"], start),
         "time_to_last_round_trip_ms": None,
         "avg_round_trip_time_ms": None,
-        "time_per_output_token_ms": _per(_ms(last if last is not None else end, start), output),
+        "time_per_output_token_ms": _per(_ms(last if last is not None else timings["resolve_end"], start), output),
         "inter_token_latency_ms": _per(_ms(last, first), output - 1 if is_long and output else None),
         "tokens_per_second": _per(total, latency),
         "output_tokens_per_second": _per(output, latency),

@@ -126,7 +126,9 @@ def _request(request: Node, outcome: Outcome) -> dict[str, Any]:
     info = request.child("info")
     timings, ours = info.child("timings"), request.child("dyno")
     sent = timings.number("request_start")
-    ended = timings.number("request_end") if timings.number("request_end") is not None else _gave_up(timings, outcome)
+    ended = timings.number("request_end")
+    if ended is None and ours.fields.get("has_end") is not False:
+        ended = _gave_up(timings, outcome)
     chunks, is_answer = _chunks(timings)
     asked = {name: ours.count(name) for name in ("prompt_tokens_asked", "output_tokens_asked")}
     return asked | {
