@@ -20,7 +20,7 @@ def trials_of(what: str | None) -> list[Measured]:
     """Of a folder, of the cell of the store whose id begins with `what`, or of the store's only experiment."""
     if what is None:
         return read_all(_only_campaign(open_home()))
-    if Path(what).is_dir():
+    if what and Path(what).is_dir():
         return read_all(Path(what))
     return read_all(_cell_folder(open_home(), what))
 

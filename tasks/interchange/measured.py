@@ -94,7 +94,9 @@ def _point(path: Path) -> PointResult:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path}: {where}: {first['msg']}: not a trial.json of this version of dyno") from None
+        raise InputError(
+            f"{path}: {where}: {first['msg']}: not of this version of dyno; export it with the one that measured it"
+        ) from None
 
 
 def _cell_of(folder: Path) -> CellResult | None:

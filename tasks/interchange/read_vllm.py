@@ -46,6 +46,7 @@ _UNKNOWN = (
     "failures: a timeout is a failure like any other",
     "date: local time of the client at the end of the run",
 )
+_NO_END = "the file does not tell when a request was over, only when its last chunk came"
 _NO_DUE = "the file has no due times: vLLM saves when a request was sent, not when it should have been"
 
 
@@ -251,6 +252,7 @@ def _absent(arrays: _Arrays, tells_due: bool, load: Load) -> Mapping[str, str]:
 def _absent_figures(arrays: _Arrays, tells_due: bool, load: Load) -> Iterator[tuple[str, str]]:
     if arrays.itls is None:
         yield from dict.fromkeys(CHUNK_FIGURES, NO_VLLM_CHUNKS).items()
+    yield from dict.fromkeys(("mean_concurrency", "littles_law_concurrency"), _NO_END).items()
     if not tells_due:
         yield from dict.fromkeys(DUE_FIGURES, _NO_DUE).items()
         if isinstance(load, OpenLoop):

@@ -61,6 +61,12 @@ def test_what_counts_from_the_due_time_is_absent_with_its_reason(result: Callabl
     assert "4 rps" in found["offered_rps_reason"]
 
 
+def test_how_many_were_in_flight_needs_the_ends_of_requests(result: Callable[..., Path]) -> None:
+    found = import_json(import_file(result(), (), None))
+    assert found["mean_concurrency"] is None
+    assert "over" in found["mean_concurrency_reason"]
+
+
 def test_an_slo_is_held_only_against_what_the_file_tells(result: Callable[..., Path]) -> None:
     slos = [parse_slo(text) for text in ("ttft_response:p50<100ms", "ttft:p50<100ms")]
     found = import_json(import_file(result(), slos, None))
