@@ -12,7 +12,6 @@ from flows.local_api import prefect_api, quiet_environment
 from tasks.campaigns.campaign import Campaign, open_campaign
 from tasks.campaigns.home import Home, measuring_alone, open_home
 from tasks.campaigns.planning import PlannedCell, estimate, plan_cells
-from tasks.serving.lease import reap
 
 log = logging.getLogger("dyno.plan")
 
@@ -23,8 +22,6 @@ Printer = Callable[[dict[str, Any], object], None]
 def invoke(experiment: Experiment, *, force: bool, retry: bool, print_result: Printer) -> int:
     """Measures what is due, and shows everything that the experiment asks for; returns the exit code."""
     home = open_home().make()
-    for what in reap(home.leases):
-        log.warning("ended %s, which a dyno that was killed had left running", what)
     campaign, planned = _plan(experiment, home, force=force, retry=retry)
     if _due(planned):
         with measuring_alone(home, log.info):
