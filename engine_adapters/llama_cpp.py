@@ -86,7 +86,6 @@ def request_dialect(variant: Variant) -> RequestDialect:
     return RequestDialect(
         body={**greedy, "cache_prompt": bool(variant.prefix_cache)},
         exact_output={"ignore_eos": True},
-        usage_in_stream="always",
     )
 
 

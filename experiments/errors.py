@@ -115,3 +115,10 @@ class PublishError(DynoError):
     """Results are on disk, and the tracking store did not take them."""
 
     stage = "publish"
+
+
+def hidden_stop(error: BaseException | None) -> BaseException | None:
+    """The Ctrl-C or termination that an exception hides: the one in whose handling it was raised, at any depth."""
+    while error is not None and isinstance(error, Exception):
+        error = error.__cause__ or error.__context__
+    return error

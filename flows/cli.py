@@ -1,10 +1,13 @@
 """The command line: `dyno`. Each command imports what it needs when it runs; printing and exit codes live here."""
 
+import contextlib
 import json
 import logging
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -12,16 +15,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from experiments.errors import EXIT_INTERRUPTED, EXIT_OK, DynoError
+from experiments.errors import EXIT_INTERRUPTED, EXIT_MEASUREMENT, EXIT_OK, DynoError
 
 app = typer.Typer(
     name="dyno",
-    help="LLM Dyno: benchmarks LLM inference engines. Start with: dyno run experiments/quickstart.yaml",
+    help="LLM Dyno benchmarks LLM inference engines. Start with: dyno run experiments/quickstart.yaml",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+Endpoints = StrEnum("Endpoints", ["completions", "chat"])
 File = Annotated[Path, typer.Argument(help="an experiment file", metavar="FILE")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout; progress and logs on stderr")]
 
@@ -30,21 +34,20 @@ def main() -> None:
     """Runs a command; errors that a person can mend are said without a traceback."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app(standalone_mode=False)
-        status = EXIT_OK
+        returned = app(standalone_mode=False)
+        status = returned if isinstance(returned, int) else EXIT_OK
     except DynoError as error:
         _say_error(error)
         status = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        print("stopped; what was done is kept", file=sys.stderr)
         status = EXIT_INTERRUPTED
-    except typer.Exit as leave:
-        status = leave.exit_code
     except BrokenPipeError:
         status = EXIT_OK
         sys.stderr.close()
     except Exception as error:
         status = _usage_error(error)
+    if status == EXIT_INTERRUPTED:
+        _note("stopped; what was done is kept")
     sys.exit(status)
 
 
@@ -76,6 +79,11 @@ def _note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def _console() -> Console:
+    """Of a terminal's own width; 100 columns where the output goes elsewhere."""
+    return Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+
+
 def _read(file: Path) -> Any:
     from engine_adapters import ADAPTERS
     from experiments.schema.read import read_experiment
@@ -84,6 +92,16 @@ def _read(file: Path) -> Any:
     experiment = read_experiment(file, ADAPTERS)
     check_lines(experiment, str(file))
     return experiment
+
+
+@app.callback()
+def start() -> None:
+    """Ends first what a dyno that was killed left running."""
+    from tasks.campaigns.home import open_home
+    from tasks.serving.lease import reap
+
+    for what in reap(open_home().leases):
+        _note(f"ended {what}, which a dyno that was killed had left running")
 
 
 @app.command()
@@ -124,7 +142,7 @@ def plan(
         rows = [cell.row() for cell in cells]
         _print_json({"experiment": experiment.name, "campaign": campaign.name, "cells": rows, "estimate": takes.body()})
         return
-    Console(soft_wrap=not sys.stdout.isatty()).print(plan_table([cell.row() for cell in cells]))
+    _console().print(plan_table([cell.row() for cell in cells]))
     print(f"{takes.cells} cells to measure: about {takes.seconds / 60:.0f} min, {takes.gpu_hours:.1f} GPU-hours")
 
 
@@ -144,21 +162,104 @@ def retry(file: File, as_json: Json = False) -> None:
     _run(file, force=False, retry=True, as_json=as_json)
 
 
-def _run(file: Path, *, force: bool, retry: bool, as_json: bool) -> None:
-    from flows.invocation import invoke
+@app.command()
+def load(
+    url: Annotated[str, typer.Argument(help="the server's root; a trailing /v1 is accepted", metavar="URL")],
+    model: Annotated[str, typer.Option(help="the model's name as the server knows it")],
+    concurrency: Annotated[int | None, typer.Option(min=1, help="closed loop: users at once")] = None,
+    rate: Annotated[float | None, typer.Option(help="open loop: requests per second")] = None,
+    arrivals: Annotated[str | None, typer.Option(help="constant, poisson (default) or gamma:SHAPE")] = None,
+    trace: Annotated[Path | None, typer.Option(help="JSONL or CSV of timestamps and lengths")] = None,
+    requests: Annotated[int | None, typer.Option(min=1, help="stop after so many")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.001, help="stop after so long")] = None,
+    prompt_tokens: Annotated[int | None, typer.Option(min=1)] = None,
+    output_tokens: Annotated[int | None, typer.Option(min=1)] = None,
+    endpoint: Annotated[Endpoints, typer.Option()] = Endpoints.completions,
+    tokenizer: Annotated[Path | None, typer.Option(help="a folder with tokenizer.json")] = None,
+    ramp_seconds: Annotated[float, typer.Option(min=0, help="outside the window of a timed load")] = 0.0,
+    timeout_seconds: Annotated[float, typer.Option(min=0.001, help="of each request")] = 120.0,
+    processes: Annotated[int | None, typer.Option(min=1, help="of the client; default: as the load needs")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    slo: Annotated[list[str] | None, typer.Option(help="such as ttft:p95<300ms; may be repeated")] = None,
+    api_key_env: Annotated[str, typer.Option(help="the environment variable that holds the API key")] = "",
+    fresh_connections: Annotated[bool, typer.Option("--fresh-connections", help="one for each request")] = False,
+    out: Annotated[Path | None, typer.Option(help="keeps requests.parquet and trial.json here")] = None,
+    fail_if_invalid: Annotated[bool, typer.Option("--fail-if-invalid", help="then exit with 4")] = False,
+    as_json: Json = False,
+) -> None:
+    """Loads a server that is already there, and reports what it did. Exit code 3: it cannot be reached."""
+    from flows import cli_load
+    from tasks.loadgen.plan import Endpoint, TrialPlan
+    from tasks.reporting.trial_table import trial_table
+
+    how = cli_load.checked(cli_load.load_of, concurrency=concurrency, rate=rate, arrivals=arrivals, trace=trace)
+    stop = cli_load.checked(cli_load.stop_of, load=how, requests=requests, seconds=seconds, ramp_seconds=ramp_seconds)
+    plan = TrialPlan(
+        endpoint=Endpoint(cli_load.server_root(url), model, api_key_env),
+        dialect=cli_load.GREEDY,
+        workload=cli_load.workload_of(how, endpoint.value, prompt_tokens, output_tokens),
+        load=how,
+        stop=stop,
+        seed=seed,
+        timeout_s=timeout_seconds,
+        processes=processes,
+        fresh_connections=fresh_connections,
+        tokenizer=tokenizer,
+    )
+    with _logs_shown():
+        result = cli_load.measure(cli_load.point_of(how, stop), plan, cli_load.slos_of(slo or []), out)
+    from tasks.analysis.trial_json import trial_json
+
+    if as_json:
+        _print_json(trial_json(result.summary))
+    else:
+        _console().print(trial_table(result.summary))
+    if fail_if_invalid and not result.summary.valid:
+        raise typer.Exit(EXIT_MEASUREMENT)
+
+
+@app.command()
+def doctor(
+    file: Annotated[Path | None, typer.Argument(help="an experiment, to compare with what it needs")] = None,
+    seconds: Annotated[float, typer.Option(min=0.5, help="of each load")] = 2.0,
+    as_json: Json = False,
+) -> None:
+    """Shows what the instrument can offer on this machine: streams, events/s, lateness, the error of its stamps."""
+    from flows.diagnosis import diagnose
+    from tasks.reporting.doctor_table import doctor_table
+
+    experiment = _read(file) if file else None
+    _note(f"loading a null server on loopback, {seconds:g} s a load")
+    body = diagnose(experiment, seconds=seconds)
+    if as_json:
+        _print_json(body)
+    else:
+        _console().print(doctor_table(body))
+
+
+@contextlib.contextmanager
+def _logs_shown() -> Iterator[None]:
+    """What dyno's loggers say goes to stderr while the block runs."""
     from tasks.reporting.console import ConsoleHandler
 
-    experiment = _read(file)
     handler = ConsoleHandler(Console(stderr=True, highlight=False))
     logger = logging.getLogger("dyno")
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     logger.addHandler(handler)
     try:
-        status = invoke(experiment, str(file), force=force, retry=retry, print_result=_result_printer(as_json))
+        yield
     finally:
         handler.clear()
         logger.removeHandler(handler)
+
+
+def _run(file: Path, *, force: bool, retry: bool, as_json: bool) -> None:
+    from flows.invocation import invoke
+
+    experiment = _read(file)
+    with _logs_shown():
+        status = invoke(experiment, force=force, retry=retry, print_result=_result_printer(as_json))
     raise typer.Exit(status)
 
 
@@ -169,7 +270,7 @@ def _result_printer(as_json: bool) -> Any:
         if as_json:
             _print_json(body)
             return
-        Console(width=None if sys.stdout.isatty() else 100).print(table)
+        _console().print(table)
         for label, value in body["where"].items():
             print(f"{label:<12}{value}")
 
@@ -212,7 +313,7 @@ def engines(as_json: Json = False) -> None:
     if as_json:
         _print_json({"engines": rows})
     else:
-        Console().print(rows_table(rows))
+        _console().print(rows_table(rows))
 
 
 @app.command()

@@ -12,7 +12,6 @@ from flows.local_api import prefect_api, quiet_environment
 from tasks.campaigns.campaign import Campaign, open_campaign
 from tasks.campaigns.home import Home, measuring_alone, open_home
 from tasks.campaigns.planning import PlannedCell, estimate, plan_cells
-from tasks.serving.lease import reap
 
 log = logging.getLogger("dyno.plan")
 
@@ -20,11 +19,9 @@ SETUP_STAGES = frozenset({"download", "environment", "quantize", "build", "launc
 Printer = Callable[[dict[str, Any], object], None]
 
 
-def invoke(experiment: Experiment, file: str, *, force: bool, retry: bool, print_result: Printer) -> int:
+def invoke(experiment: Experiment, *, force: bool, retry: bool, print_result: Printer) -> int:
     """Measures what is due, and shows everything that the experiment asks for; returns the exit code."""
     home = open_home().make()
-    for what in reap(home.leases):
-        log.warning("ended %s, which a dyno that was killed had left running", what)
     campaign, planned = _plan(experiment, home, force=force, retry=retry)
     if _due(planned):
         with measuring_alone(home, log.info):
@@ -33,9 +30,9 @@ def invoke(experiment: Experiment, file: str, *, force: bool, retry: bool, print
             order = _order(experiment, home, campaign, planned)
             if order.variants:
                 _announce(planned, experiment)
-                return _measure_and_conclude(experiment, file, order, campaign, planned, print_result)
+                return _measure_and_conclude(order, campaign, planned, print_result)
     quiet_environment(home)
-    return _conclude(experiment, file, _order(experiment, home, campaign, planned), campaign, planned, print_result)
+    return _conclude(_order(experiment, home, campaign, planned), campaign, planned, print_result)
 
 
 def _plan(experiment: Experiment, home: Home, *, force: bool, retry: bool) -> tuple[Campaign, list[PlannedCell]]:
@@ -79,26 +76,21 @@ def _order(experiment: Experiment, home: Home, campaign: Campaign, planned: list
 
 
 def _measure_and_conclude(
-    experiment: Experiment,
-    file: str,
-    order: ExperimentOrder,
-    campaign: Campaign,
-    planned: list[PlannedCell],
-    print_result: Printer,
+    order: ExperimentOrder, campaign: Campaign, planned: list[PlannedCell], print_result: Printer
 ) -> int:
-    home = Home(open_home().root)
+    home = open_home()
     with prefect_api(home, log.info) as wait_until_ready:
         from flows.prepare import prepare
 
         prepare(order)
         wait_until_ready()
-        order = _opened(order, home, file)
+        order = _opened(order, home, campaign)
         try:
             _run_flow(order)
         except BaseException:
-            _closed(order, home, "KILLED")
+            _close_stopped(order, home, campaign, planned)
             raise
-    return _conclude(experiment, file, order, campaign, planned, print_result)
+    return _conclude(order, campaign, planned, print_result)
 
 
 def _run_flow(order: ExperimentOrder) -> None:
@@ -111,54 +103,51 @@ def _run_flow(order: ExperimentOrder) -> None:
         run_experiment(order, return_state=True)
 
 
-def _opened(order: ExperimentOrder, home: Home, file: str) -> ExperimentOrder:
+def _opened(order: ExperimentOrder, home: Home, campaign: Campaign) -> ExperimentOrder:
     """With a parent run in MLflow; where that cannot be, measuring goes on, and the results stay on disk."""
     from tasks.publish import open_invocation
 
     try:
-        return order.model_copy(update={"invocation_run_id": open_invocation(order, home, file)})
+        return order.model_copy(update={"invocation_run_id": open_invocation(order, home, campaign)})
     except PublishError as error:
         log.warning("%s", error)
         return order
 
 
-def _closed(order: ExperimentOrder, home: Home, status: str) -> None:
+def _close_stopped(order: ExperimentOrder, home: Home, campaign: Campaign, planned: list[PlannedCell]) -> None:
     from tasks.publish import close_invocation
 
+    log.warning("stopping: what was measured is kept")
     try:
-        close_invocation(order, home, status)
+        close_invocation(order, home, _results(campaign, planned), status="KILLED")
     except PublishError as error:
         log.warning("%s", error)
 
 
-def _conclude(
-    experiment: Experiment,
-    file: str,
-    order: ExperimentOrder,
-    campaign: Campaign,
-    planned: list[PlannedCell],
-    print_result: Printer,
-) -> int:
+def _results(campaign: Campaign, planned: Iterable[PlannedCell]) -> list[CellResult]:
+    return [result for cell in planned if (result := campaign.result(cell.cell.id)) is not None]
+
+
+def _conclude(order: ExperimentOrder, campaign: Campaign, planned: list[PlannedCell], print_result: Printer) -> int:
     """The report, MLflow's parent run, the table, the exit code."""
     from tasks.publish import publish
-    from tasks.reporting.tables import result_rows, results_table
+    from tasks.reporting.tables import result_rows, result_table
 
     home = open_home()
     if not order.variants:
-        kept = len(order.kept)
-        log.info("nothing to measure: %d cells are kept from before; --force measures again", kept)
-        order = _opened(order, home, file)
-    results = [result for p in planned if (result := campaign.result(p.cell.id)) is not None]
-    unpublished = publish(order, home, campaign, results, experiment)
+        log.info("nothing to measure: %d cells are kept from before; --force measures again", len(order.kept))
+        order = _opened(order, home, campaign)
+    is_published = publish(order, home, campaign, _results(campaign, planned))
+    results = _results(campaign, planned)
     body = {
-        "experiment": experiment.name,
+        "experiment": order.experiment,
         "campaign": campaign.name,
         "cells": result_rows(results),
         "not_measured": [p.row() for p in planned if p.state in ("excluded", "unsupported")],
         "where": _where(home, campaign),
     }
-    print_result(body, results_table(results))
-    return max(exit_code(results), EXIT_SETUP if unpublished else EXIT_OK)
+    print_result(body, result_table(results))
+    return max(exit_code(results), EXIT_OK if is_published else EXIT_SETUP)
 
 
 def _where(home: Home, campaign: Campaign) -> dict[str, str]:

@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from engine_adapters import ADAPTERS
-from experiments.errors import DynoError
+from experiments.errors import DynoError, hidden_stop
 from experiments.schema.base import content_id
 from experiments.schema.load import ClosedLoop, StopRule
 from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
@@ -72,14 +72,22 @@ def _on_one_launch(ledger: Ledger, pending: tuple[CellOrder, ...]) -> list[CellR
     try:
         _launch(ledger, pending, results)
     except Exception as error:  # the outermost loop over launches: whatever fails becomes a result
+        if hidden_stop(error):
+            # Prefect's engine may fail for its own reasons while it handles a signal.
+            _interrupted(ledger, pending[len(results) :])
+            raise KeyboardInterrupt from error
         for cell in pending[len(results) :]:
             results.append(_saved(ledger, ledger.failure(cell, error)))
             log.error("%s: %s: %s", cell.workload.name, results[-1].stage, results[-1].cause)
     except BaseException:
-        for cell in pending[len(results) :]:
-            _saved(ledger, ledger.result(cell, CellState.INTERRUPTED, stage=ledger.stage, cause="it was stopped"))
+        _interrupted(ledger, pending[len(results) :])
         raise
     return results
+
+
+def _interrupted(ledger: Ledger, cells: tuple[CellOrder, ...]) -> None:
+    for cell in cells:
+        _saved(ledger, ledger.result(cell, CellState.INTERRUPTED, stage=ledger.stage, cause="it was stopped"))
 
 
 def _saved(ledger: Ledger, result: CellResult) -> CellResult:

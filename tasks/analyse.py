@@ -9,6 +9,7 @@ from experiments.schema.load import LoadPlan
 from experiments.schema.result import CellResult, CellState
 from experiments.schema.slo import SLO
 from tasks.analysis.cell import judge_cell
+from tasks.reporting.console import shortened
 
 log = logging.getLogger("dyno.analyse")
 
@@ -20,5 +21,5 @@ def analyse(measured: CellResult, slos: tuple[SLO, ...], plan: LoadPlan) -> Cell
     if result.state == CellState.MEASURED:
         log.info("%s: grade %s", result.workload.name, result.grade)
     else:
-        log.warning("%s: %s: %s", result.workload.name, result.state, "; ".join(result.reasons) or result.cause)
+        log.warning("%s: %s: %s", result.workload.name, result.state, shortened(result.reasons or (result.cause,)))
     return result

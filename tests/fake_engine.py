@@ -61,7 +61,7 @@ class Script:
     empty_deltas: bool = False
     finish: str | None = "length"
     error: Literal["", "first", "middle", "event", "object"] = ""
-    ends: Literal["cleanly", "eof", "reset", "hangs"] = "cleanly"
+    ends: Literal["cleanly", "eof", "reset", "hangs", "drips"] = "cleanly"
     after_tokens: int | None = None
     framing: Literal["chunked", "length", "close"] = "chunked"
     chunk_extension: bytes = b""
@@ -117,10 +117,12 @@ SCRIPTS: dict[str, dict[str, Any]] = {
     "eof": {"after_tokens": 2, "ends": "eof"},
     "reset": {"after_tokens": 2, "ends": "reset"},
     "hangs": {"after_tokens": 2, "ends": "hangs"},
+    "drips": {"after_tokens": 2, "ends": "drips"},
     "no-finish": {"finish": None},
     "aborted": {"finish": "abort"},
     "busy": {"status": 503, "content_type": "application/json", "body": b'{"error":{"message":"busy","code":503}}'},
     "detail": {"status": 422, "content_type": "application/json", "body": b'{"detail":[{"msg":"bad field"}]}'},
+    "quotes-the-key": {"status": 401, "content_type": "application/json", "body": b'{"error":"no such key: {key}"}'},
     "html-error": {"status": 502, "content_type": "text/html", "body": b"<html><h1>Bad Gateway</h1></html>"},
     "html": {"content_type": "text/html", "body": b"<html><title>Welcome</title></html>"},
     "redirect": {"status": 307, "location": "http://elsewhere.example/v1?key=secret", "body": b""},
@@ -459,7 +461,8 @@ async def _generate(seen: Seen, writer: asyncio.StreamWriter, script: Script) ->
         _write_whole(writer, refused.status, "application/json", body)
         return _keeps_alive(seen)
     if script.body is not None:
-        said = script.body.replace(b"{authorization}", seen.headers.get("authorization", "").encode())
+        key = seen.headers.get("authorization", "").removeprefix("Bearer ")
+        said = script.body.replace(b"{key}", key.encode())
         _write_whole(writer, script.status, script.content_type, said, script.location)
         return _keeps_alive(seen)
     await _stream(seen, writer, script)
@@ -508,6 +511,10 @@ async def _end(writer: asyncio.StreamWriter, script: Script) -> bool:
     match script.ends:
         case "hangs":
             await asyncio.sleep(WAIT_FOREVER_S)
+        case "drips":
+            while True:
+                await _write(writer, _framed(b": ping\n\n", script), None)
+                await asyncio.sleep(0.02)
         case "reset":
             await asyncio.sleep(0.02)  # a reset throws away what the client has not read yet
             raw: socket.socket = writer.get_extra_info("socket")

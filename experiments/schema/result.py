@@ -25,13 +25,13 @@ class Distribution(Spec):
     """Percentiles of a latency in its unit (ms, or ms/token), by linear interpolation over `n` pooled samples.
 
     An absent figure is None, and `reasons` says why under the figure's name. `intervals` holds 95 % bounds
-    (low, high) of a percentile, None on a side that n does not give. They rest on `effective_n` samples, fewer than n
-    where samples depend on one another; `n_is` says what is counted.
+    (low, high) of a percentile, None on a side that n does not give. They rest on `effective_n` independent samples,
+    fewer than n where samples depend on one another; `n_is` says what is counted.
     """
 
     n: int = 0
     n_is: str = "requests"
-    effective_n: int = 0
+    effective_n: dict[str, int] = Field(default_factory=dict)
     mean: float | None = None
     p50: float | None = None
     p90: float | None = None

@@ -28,7 +28,9 @@ def capacity(slo: SLO, points: Sequence[PointResult]) -> Capacity:
     )
     if certified is not None:
         looked = sum(_may_certify(point) for point, _ in looks)
-        return _known(slo, "certified", certified, refuted, f"{1 - ALPHA:.0%} over {looked} looks, {ONE_LAUNCH}")
+        return _known(
+            slo, "certified", certified, refuted, f"at {100 - 100 * ALPHA:g} % over {looked} looks; {ONE_LAUNCH}"
+        )
     if refuted is not None:
         return _known(slo, "refuted", None, refuted, _why_refuted(slo, judged, refuted))
     return _unknown(slo, _why_undecided(slo, judged))

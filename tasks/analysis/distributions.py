@@ -1,10 +1,12 @@
 """Latencies as distributions: percentiles by linear interpolation, each with n and its interval, or its reason."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from experiments.schema.result import Distribution
 from tasks.analysis.columns import Columns, Flags, Floats
-from tasks.analysis.intervals import certification_requests, effective_n, linear_quantile, quantile_interval
+from tasks.analysis.intervals import certification_requests, effective_n_at, linear_quantile, quantile_interval
 from tasks.analysis.latency import PER_REQUEST, Gaps, gaps
 
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
@@ -37,7 +39,7 @@ def _per_request(name: str, values: Floats, measured: Flags) -> Distribution:
     present = values[measured & ~np.isnan(values)]
     if not len(present):
         return absent(_reason(name, bool(measured.any())))
-    return distribution(present, independent=effective_n(present))
+    return distribution(present, independent=independent_at(present))
 
 
 def _absent(name: str, columns: Columns) -> Distribution:
@@ -52,7 +54,8 @@ def _reason(name: str, any_completed: bool) -> str:
 
 def _pooled(samples: Floats, between: Gaps, n_is: str) -> Distribution:
     """Gaps of one request are not independent of each other: the intervals rest on the number of requests."""
-    return distribution(samples, independent=len(np.unique(between.request)), n_is=n_is)
+    requests = len(np.unique(between.request))
+    return distribution(samples, independent=dict.fromkeys(PERCENTILES, requests), n_is=n_is)
 
 
 def _token_weighted(between: Gaps, columns: Columns) -> Distribution:
@@ -69,18 +72,23 @@ def _token_weighted(between: Gaps, columns: Columns) -> Distribution:
     return _pooled(samples, between, "tokens") if len(samples) else _absent("icl_ms", columns)
 
 
-def distribution(samples: Floats, *, independent: int, n_is: str = "requests") -> Distribution:
-    """`independent` is the number of independent samples that the intervals may rest on; at least one sample."""
+def independent_at(series: Floats) -> dict[str, int]:
+    """By percentile, how many independent samples a series in due order is worth."""
+    return {name: effective_n_at(series, quantile) for name, quantile in PERCENTILES.items()}
+
+
+def distribution(samples: Floats, *, independent: Mapping[str, int], n_is: str = "requests") -> Distribution:
+    """`independent` is the number of independent samples that each interval may rest on; at least one sample."""
     ordered = np.sort(samples)
     shown = {name: q for name, q in PERCENTILES.items() if name != "p99" or len(ordered) >= P99_NEEDS}
     return Distribution(
         n=len(ordered),
         n_is=n_is,
-        effective_n=independent,
+        effective_n={name: independent[name] for name in shown},
         mean=float(ordered.mean()),
         **{name: linear_quantile(ordered, q) for name, q in shown.items()},
         reasons={} if "p99" in shown else {"p99": f"p99 needs {P99_NEEDS} {n_is}; there are {len(ordered)}"},
-        intervals={name: quantile_interval(ordered, q, independent) for name, q in shown.items()},
+        intervals={name: quantile_interval(ordered, q, independent[name]) for name, q in shown.items()},
     )
 
 

@@ -13,7 +13,7 @@ from tasks.analysis.intervals import (
     at_rank,
     below_rank,
     certification_requests,
-    effective_n,
+    effective_n_at,
     least_over,
     linear_quantile,
     most_over,
@@ -91,7 +91,7 @@ def held_against(columns: Columns, slo: SLO) -> Held:
     samples = latency[~np.isnan(latency)]
     if not len(samples):
         return _nothing(f"no request has a {slo.metric}")
-    return Held(samples, np.isnan(latency) | (latency < slo.bound_ms), effective_n(samples))
+    return Held(samples, np.isnan(latency) | (latency < slo.bound_ms), effective_n_at(samples, slo.percentile / 100))
 
 
 def _held_tokens(columns: Columns, slo: SLO) -> Held:

@@ -130,24 +130,34 @@ def _solve(is_below: Callable[[float], bool]) -> float:
 
 
 def effective_n(series: Floats) -> int:
-    """How many independent samples a series in time order is worth: n / (1 + 2 Σ ρ_k).
-
-    ρ_k are autocorrelations of the ranks (heavy tails and infinite values do no harm), summed until the first one
-    that is within its own noise, 1.96/√n. Near the knee a queue remembers, and n latencies say less than n.
-    """
+    """How many independent samples a series in time order is worth for its mean: n / (1 + 2 Σ ρ_k), the
+    autocorrelations summed until the first one that is within its own noise, 1.96/√n."""
     n = len(series)
-    if n < 8:
-        return n
-    _, inverse, counts = np.unique(series, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    centred = ranks - ranks.mean()
+    return max(1, int(n / correlation_time(series))) if n else 0
+
+
+def correlation_time(series: Floats) -> float:
+    """1 + 2 Σ ρ_k, in samples; 1 for a series too short or too constant to tell."""
+    n = len(series)
+    centred = series - series.mean() if n else series
     power = float(centred @ centred)
-    if power == 0.0:
-        return n
+    if n < 8 or power == 0.0:
+        return 1.0
     total = 0.0
     for lag in range(1, n // 2):
         correlation = float(centred[lag:] @ centred[:-lag]) / power
         if correlation < 1.96 / np.sqrt(n):
             break
         total += correlation
-    return max(1, int(n / (1 + 2 * total)))
+    return 1 + 2 * total
+
+
+def effective_n_at(series: Floats, quantile: float) -> int:
+    """How many independent samples a series in time order is worth for one of its quantiles.
+
+    What is counted there is who lies above it, so it is the clustering of those that counts: near the knee a slow
+    request has slow neighbours, while a common rise and fall far below the quantile says nothing of it.
+    """
+    ordered = np.sort(series)
+    threshold = ordered[max(0, int(np.ceil(quantile * len(ordered))) - 1)] if len(ordered) else 0.0
+    return effective_n((series > threshold).astype(np.float64))

@@ -4,18 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from experiments.schema.load import Load
-from experiments.schema.result import TrialSummary
+from experiments.schema.result import Distribution, TrialSummary
 from experiments.schema.slo import SLO
 from experiments.schema.workload import Workload
 from tasks.analysis.columns import Columns, read_columns
-from tasks.analysis.distributions import absent, distribution, latency_distributions
+from tasks.analysis.distributions import absent, distribution, independent_at, latency_distributions
 from tasks.analysis.drift import Drift, drift
 from tasks.analysis.goodput import joint_attainment, slo_attainments
-from tasks.analysis.intervals import effective_n
 from tasks.analysis.throughput import throughput
 from tasks.analysis.validity import error_share, invalid_reasons, lateness_ms
 from tasks.loadgen.record import Outcome
@@ -37,7 +35,7 @@ def summarize_trial(
     `findings` the instrument's own reasons of invalidity. An `overloaded` point is not stationary: it is not tested for
     drift, and certifies nothing."""
     columns = read_columns(table, window)
-    drifted = None if overloaded else drift(columns)
+    drifted = None if overloaded else drift(columns, load)
     reasons = invalid_reasons(columns, load=load, workload=workload, client=client, findings=findings, drifted=drifted)
     rates = asdict(throughput(columns, open_loop=load.kind == "open_loop"))
     latencies = latency_distributions(columns)
@@ -70,8 +68,8 @@ def _per_user(tpot_p50_ms: float | None) -> float | None:
     return 1000 / tpot_p50_ms if tpot_p50_ms else None
 
 
-def _lateness(columns: Columns) -> Any:
+def _lateness(columns: Columns) -> Distribution:
     late = lateness_ms(columns)
     if not len(late):
         return absent("no request due in the window was sent")
-    return distribution(late, independent=effective_n(np.asarray(late)))
+    return distribution(late, independent=independent_at(late))

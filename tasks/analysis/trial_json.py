@@ -59,7 +59,7 @@ def _scalars(summary: TrialSummary) -> dict[str, Any]:
 
 def _distribution(latency: Distribution) -> dict[str, Any]:
     """`p99_reason` is always there, null beside a p99; the other reasons stand where their figure does not."""
-    figures: dict[str, Any] = {"n": latency.n, "n_is": latency.n_is, "effective_n": latency.effective_n}
+    figures: dict[str, Any] = {"n": latency.n, "n_is": latency.n_is, "effective_n": dict(latency.effective_n)}
     figures["p99_reason"] = None
     for name in ("mean", *PERCENTILES):
         figures[name] = getattr(latency, name)

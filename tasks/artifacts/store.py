@@ -197,7 +197,7 @@ def full_disk_explained(root: Path, needed_bytes: int) -> Iterator[None]:
 def _no_space(root: Path, needed_bytes: int, free_bytes: int) -> str:
     needed = f"{size_text(needed_bytes)} needed, " if needed_bytes else ""
     return (
-        f"{root}: the disk is full: {needed}{size_text(free_bytes)} free. Nothing half-written was kept. "
+        f"{root}: the disk is full: {needed}{size_text(free_bytes)} free. Nothing half-written stands in the store. "
         "Make room, or set DYNO_HOME to a folder on a larger disk."
     )
 

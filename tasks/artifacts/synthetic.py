@@ -29,6 +29,9 @@ CHAT_TEMPLATE = (
 )
 """Without the BOS token: the tokenizer's post-processor adds it, and a template that also did would double it."""
 
+DRAWN_AT_ONCE = 2**21
+"""Weights: some 50 MB of work space, whatever the size of the model."""
+
 Shape = tuple[int, ...]
 
 
@@ -167,16 +170,22 @@ def _container_header(shapes: Mapping[str, Shape]) -> bytes:
 
 
 def _drawn(seed: int, shapes: Mapping[str, Shape]) -> Iterator[npt.NDArray[np.uint16]]:
-    """Variance 1/columns keeps activations of order 1 at every size, so that attention is neither flat nor one-hot;
-    norms are scattered around 1, so that two that are swapped are noticed."""
+    """The weights of all tensors in order, some at a time. Variance 1/columns keeps activations of order 1 at every
+    size, so that attention is neither flat nor one-hot; norms are scattered around 1, so that two that are swapped are
+    noticed."""
     bits = np.random.PCG64(seed % 2**64)
     for name, shape in shapes.items():
-        unit = _bell(bits, math.prod(shape)).reshape(shape)
-        if len(shape) == 1:
-            yield bf16(np.float32(1.0) + np.float32(0.1) * unit)
-        else:
-            deviation = 1.0 if name == "model.embed_tokens.weight" else 1.0 / math.sqrt(shape[1])
-            yield bf16(np.float32(deviation) * unit)
+        mean, deviation = _moments(name, shape)
+        count = math.prod(shape)
+        for first in range(0, count, DRAWN_AT_ONCE):
+            yield bf16(np.float32(mean) + np.float32(deviation) * _bell(bits, min(DRAWN_AT_ONCE, count - first)))
+
+
+def _moments(name: str, shape: Shape) -> tuple[float, float]:
+    """Mean and standard deviation."""
+    if len(shape) == 1:
+        return 1.0, 0.1
+    return 0.0, 1.0 if name == "model.embed_tokens.weight" else 1.0 / math.sqrt(shape[1])
 
 
 def _bell(bits: np.random.PCG64, count: int) -> npt.NDArray[np.float32]:

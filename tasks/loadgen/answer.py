@@ -1,17 +1,30 @@
 """From the bytes of one exchange to its record. Runs after the clock has stopped, and is total: whatever the bytes,
 there is a record with an outcome, and with a reason where the outcome is not completed."""
 
+from collections.abc import Callable
+
 from tasks.loadgen.exchange import Asked, Exchange
 from tasks.loadgen.http1 import read_response
-from tasks.loadgen.record import RequestRecord
-from tasks.loadgen.stream import read_answer
+from tasks.loadgen.record import RequestRecord, TokenSource
+from tasks.loadgen.stream import read_answer, text_of
 from tasks.loadgen.verdict import one_line, verdict
 
+CountTokens = Callable[[str], int]
 
-def parse_exchange(exchange: Exchange, asked: Asked, *, secret: str = "") -> RequestRecord:
-    """`secret` is the key that was sent: it is kept out of the error text, should the server have quoted it."""
+
+def parse_exchange(
+    exchange: Exchange, asked: Asked, *, secret: str = "", count_tokens: CountTokens | None = None
+) -> RequestRecord:
+    """`secret` is the key that was sent: it is kept out of the error text, should the server have quoted it.
+
+    `count_tokens` counts the answer's text where the server told no number. A text can be cut into tokens in more ways
+    than the one it was made in: such a count is recorded, and no request fails by it.
+    """
     response = read_response(exchange.segments)
     answer = read_answer(response, ended=response.ended(exchange.end))
+    output_tokens, source = answer.output_tokens, answer.source
+    if output_tokens is None and count_tokens is not None and answer.chunk_at_ns:
+        output_tokens, source = count_tokens(text_of(response)), TokenSource.TOKENIZER
     outcome, reason = verdict(exchange, asked, response, answer)
     return RequestRecord(
         index=exchange.index,
@@ -26,8 +39,8 @@ def parse_exchange(exchange: Exchange, asked: Asked, *, secret: str = "") -> Req
         prompt_tokens_asked=asked.prompt_tokens,
         prompt_tokens=answer.prompt_tokens,
         output_tokens_asked=asked.output_tokens,
-        output_tokens=answer.output_tokens,
-        output_tokens_source=answer.source,
+        output_tokens=output_tokens,
+        output_tokens_source=source,
         cached_tokens=answer.cached_tokens,
         finish_reason=answer.finish_reason,
         status=response.status,

@@ -31,6 +31,12 @@ class Reply:
     reason: str | None
 
     @property
+    def broken(self) -> bool:
+        """Whether it holds no whole answer, from which something could be learnt."""
+        ended = self.response.ended(self.end) and self.answer.error is None
+        return not ended or not self.answer.chunk_at_ns
+
+    @property
     def lost(self) -> bool:
         """Nobody answered: the next request would wait in vain as well."""
         return self.end in (WireEnd.TIMED_OUT, WireEnd.CONNECT_FAILED) or self.response.status is None
@@ -119,13 +125,14 @@ class Caller:
 
 def _read(sock: socket.socket, reader: ResponseReader, end_at: float) -> WireEnd:
     while not reader.response.complete and reader.response.malformed is None:
-        sock.settimeout(max(1e-3, end_at - time.monotonic()))
+        left_s = end_at - time.monotonic()
+        if left_s <= 0:
+            return WireEnd.TIMED_OUT
+        sock.settimeout(left_s)
         data = sock.recv(65536)
         if not data:
             return WireEnd.EOF
         reader.feed(time.monotonic_ns(), data)
-        if time.monotonic() > end_at:
-            return WireEnd.TIMED_OUT
     return WireEnd.COMPLETE
 
 

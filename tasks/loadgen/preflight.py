@@ -84,11 +84,10 @@ def _concluded(probe: Probe) -> Preflight:
 
 def _examine(probe: Probe, vocabulary: dict[str, int]) -> None:
     first = _first_answer(probe)
-    if not first.answer.chunk_at_ns:
-        probe.findings.append(f"pre-flight: {first.reason}")
-        return
     if first.reason is not None:
         probe.findings.append(f"pre-flight: {first.reason}")
+        if first.broken:
+            return
     _examine_usage(probe, first)
     _examine_token_ids(probe, first)
     tokenizer = probe.plan.tokenizer
@@ -104,9 +103,9 @@ def _first_answer(probe: Probe) -> Reply:
     Where nothing helps, all stays as the dialect says, so that the trial shows the failure as it is."""
     prompts = probe.prompts
     reply = probe.ask(FIRST_OUTPUT_TOKENS)
-    while reply.reason is not None and not reply.answer.chunk_at_ns:
+    while reply.broken and not reply.answer.chunk_at_ns:
         if not _gives_way(probe, reply):
-            probe.refused, probe.prompts = [], prompts
+            probe.refused, probe.extra, probe.prompts = [], {}, prompts
             return reply
         reply = probe.ask(FIRST_OUTPUT_TOKENS)
     if isinstance(probe.prompts, TokenPrompts) and reply.answer.other_choices:
@@ -122,8 +121,8 @@ def _tells_token_id_prompts(first: TokenPrompts | WordPrompts, probe: Probe) -> 
 
 def _gives_way(probe: Probe, reply: Reply) -> bool:
     """One thing less in the next request: a field that the refusal names, else token ids, else the next field."""
-    status = reply.response.status or 0
-    if not 400 <= status < 600 or status in (401, 403, 429):
+    status, in_stream = reply.response.status or 0, reply.answer.error is not None
+    if not in_stream and (not 400 <= status < 600 or status in (401, 403, 429)):
         return False
     if b"max_completion_tokens" in reply.response.body and "max_tokens" not in probe.refused:
         probe.refused.append("max_tokens")

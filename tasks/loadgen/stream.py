@@ -14,7 +14,11 @@ import orjson
 
 from tasks.loadgen.http1 import Response
 from tasks.loadgen.record import TokenSource
+from tasks.loadgen.shape import PLAIN_TEXT, Shape, shape_of
 from tasks.loadgen.sse import BOM, events
+
+MOST_VAIN_SHAPES = 8
+"""So many events in a row of which none had the shape of the one before: this server changes something in each."""
 
 LARGEST_COUNT = 2**31 - 1
 EVENT_STREAM_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
@@ -104,22 +108,63 @@ def read_answer(response: Response, *, ended: bool) -> Answer:
     answer = Answer()
     if response.status is None or not 200 <= response.status < 300:
         return answer
-    if not _is_event_stream(response):
+    if _is_event_stream(response):
+        _read_events(answer, response, ended)
+    else:
         _take_whole(answer, decoded(response.body))
-        return answer
+    return answer
+
+
+def _read_events(answer: Answer, response: Response, ended: bool) -> None:
     ends, times, segment = response.ends, response.times_ns, 0
+    shape, fitted, vain = Shape(), False, 0
     for end, kind, data in events(response.body, ended=ended):
-        if data == b"[DONE]":
-            answer.done = True
-            break
         if ends[segment] < end:
             segment = bisect_left(ends, end, segment)
-        chunk = decoded(data)
-        if type(chunk) is dict:
-            _take(answer, chunk, times[segment])
-        if kind or type(chunk) is not dict:
-            _take_unusual(answer, kind, data, chunk)
-    return answer
+        head, tail, is_answer = shape
+        fits = head and data.startswith(head) and data.endswith(tail) and not kind
+        if fits and PLAIN_TEXT(data, len(head), len(data) - len(tail)):
+            fitted = True
+            answer.chunk_at_ns.append(times[segment])
+            answer.chunk_is_answer.append(is_answer)
+            continue
+        if data == b"[DONE]":
+            answer.done = True
+            return
+        chunk = _take_event(answer, kind, data, times[segment])
+        vain, fitted = 0 if fitted else vain + 1, False
+        if vain < MOST_VAIN_SHAPES:
+            shape = shape_of(chunk, data)
+
+
+def _take_event(answer: Answer, kind: bytes, data: bytes, at_ns: int) -> object:
+    chunk = decoded(data)
+    if type(chunk) is dict:
+        _take(answer, chunk, at_ns)
+    if kind or type(chunk) is not dict:
+        _take_unusual(answer, kind, data, chunk)
+    return chunk
+
+
+def text_of(response: Response) -> str:
+    """All text of an event stream in order, reasoning and tool calls included: for a tokenizer to count."""
+    said: list[object] = []
+    for _, _, data in events(response.body, ended=False):
+        if data == b"[DONE]":
+            break
+        choice = _first_choice(decoded(data))
+        delta = choice.get("delta")
+        parts = delta if type(delta) is dict else choice
+        said += [parts.get(key) for key in ("reasoning_content", "reasoning", "content", "text")]
+        calls = parts.get("tool_calls")
+        functions = [call.get("function") for call in calls if type(call) is dict] if type(calls) is list else []
+        said += [function.get("arguments") for function in functions if type(function) is dict]
+    return "".join(text for text in said if isinstance(text, str))
+
+
+def _first_choice(chunk: object) -> dict[str, Any]:
+    choices = chunk.get("choices") if type(chunk) is dict else None
+    return choices[0] if type(choices) is list and choices and type(choices[0]) is dict else {}
 
 
 def _is_event_stream(response: Response) -> bool:

@@ -5,7 +5,7 @@ Only tokenizer.json is read, as JSON: the server's own count, not a second token
 
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
 
 TOO_SMALL_A_POOL = 64
 """Fewer different ids than this make prompts that look alike."""
+
+MOST_WORDS = 512
 
 _WORD = re.compile(r"[Ġ▁]([a-z]{2,8})")
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
@@ -78,9 +80,14 @@ def pool_of_ids(ids: Iterable[int]) -> tuple[int, ...]:
 
 
 def words_of(tokens: Iterable[str]) -> tuple[str, ...]:
-    """Words that are one token each when a space stands before them; short ones first."""
-    found = {match[1] for token in tokens if (match := _WORD.fullmatch(token))}
-    return tuple(sorted(found, key=lambda word: (len(word), word))[:512])
+    """Words that are one token each when a space stands before them; short ones first.
+
+    Where there are enough that are one token without the space as well, only those: a prompt begins with one."""
+    every = frozenset(tokens)
+    found = {match[1] for token in every if (match := _WORD.fullmatch(token))}
+    alike = found & every
+    chosen = alike if len(alike) >= TOO_SMALL_A_POOL else found
+    return tuple(sorted(chosen, key=lambda word: (len(word), word))[:MOST_WORDS])
 
 
 def end_tokens(folder: Path) -> tuple[int, ...]:
@@ -103,3 +110,13 @@ def _object(path: Path) -> dict[str, Any]:
     except (OSError, orjson.JSONDecodeError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def counter_of(folder: Path) -> Callable[[str], int] | None:
+    """Counts the tokens of a text by tokenizer.json; None where the library for it is not installed."""
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        return None
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)

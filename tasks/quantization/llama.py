@@ -18,6 +18,17 @@ ARCHITECTURE = "LlamaForCausalLM"
 CHUNK_BYTES = 64 * 2**20
 """Of float32 held at a time, so that a model of any size is converted in little memory."""
 
+NEEDED_KEYS = (
+    "architectures",
+    "vocab_size",
+    "max_position_embeddings",
+    "hidden_size",
+    "num_hidden_layers",
+    "intermediate_size",
+    "num_attention_heads",
+    "rms_norm_eps",
+)
+
 NAMES = {
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",
@@ -206,6 +217,9 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _refuse_other_models(folder: Path, config: dict[str, Any]) -> None:
+    missing = [key for key in NEEDED_KEYS if config.get(key) is None]
+    if missing:
+        raise QuantizationError(f"{folder / 'config.json'}: it lacks {', '.join(missing)}")
     rope = LlamaModel(folder, config, {}).rope["rope_type"]
     reasons = {
         f"its architecture is {config.get('architectures')}": config.get("architectures") != [ARCHITECTURE],

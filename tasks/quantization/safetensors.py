@@ -49,7 +49,7 @@ def safetensors_files(folder: Path) -> list[Path]:
     """Those that the index names, else model.safetensors, else every safetensors file of the folder."""
     index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
     if index.exists():
-        files = [folder / name for name in sorted(set(json.loads(index.read_bytes())["weight_map"].values()))]
+        files = [folder / name for name in _indexed(index)]
     elif single.exists():
         files = [single]
     else:
@@ -58,6 +58,13 @@ def safetensors_files(folder: Path) -> list[Path]:
     if missing or not files:
         raise QuantizationError(f"{folder}: missing {', '.join(missing) or 'any safetensors file'}. Download it again.")
     return files
+
+
+def _indexed(index: Path) -> list[str]:
+    try:
+        return sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError) as error:
+        raise QuantizationError(f"{index} cannot be understood ({error!r}). Download it again.") from error
 
 
 def _tensors_in(file: Path) -> Iterator[Tensor]:

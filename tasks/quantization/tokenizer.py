@@ -12,12 +12,13 @@ NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 """Token types of GGUF."""
 
 GPT2_REGEX = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-PRE_TOKENIZERS = {
-    GPT2_REGEX: "gpt-2",
+LLAMA3_REGEX = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+": "llama-bpe",
-}
-"""llama.cpp knows a pre-tokenizer by name; the name follows from the expression that splits the text."""
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+PRE_TOKENIZERS = {(GPT2_REGEX, False): "gpt-2", (LLAMA3_REGEX, True): "llama-bpe"}
+"""llama.cpp knows a pre-tokenizer by name. The name follows from the expression that splits the text, and from whether
+a piece that is a token is taken whole, without merging (`ignore_merges`)."""
 
 
 def tokenizer_metadata(folder: Path, *, vocab_size: int) -> Metadata:
@@ -68,14 +69,14 @@ def _refuse_other_kinds(folder: Path, tokenizer: dict[str, Any], model: dict[str
 
 
 def _pre_tokenizer(folder: Path, tokenizer: dict[str, Any]) -> str:
-    expression = _split_expression(tokenizer.get("pre_tokenizer") or {})
-    if expression not in PRE_TOKENIZERS:
+    kind = _split_expression(tokenizer.get("pre_tokenizer") or {}), bool(tokenizer["model"].get("ignore_merges"))
+    if kind not in PRE_TOKENIZERS:
         known = ", ".join(PRE_TOKENIZERS.values())
         raise QuantizationError(
             f"{folder / 'tokenizer.json'}: its pre-tokenizer is none of those known here ({known}): llama.cpp would "
             "split text in another way than the model was trained with"
         )
-    return PRE_TOKENIZERS[expression]
+    return PRE_TOKENIZERS[kind]
 
 
 def _split_expression(pre: dict[str, Any]) -> str:

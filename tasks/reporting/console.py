@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -88,7 +89,13 @@ def point_line(result: PointResult) -> str:
     ttft = summary.latencies.get("ttft_ms")
     if ttft and ttft.p50 is not None and ttft.p95 is not None:
         line += f", TTFT p50 {ttft.p50:.1f} p95 {ttft.p95:.1f} ms (n {ttft.n})"
-    return line if summary.valid else f"{line}; invalid: {'; '.join(summary.invalid_reasons)}"
+    return line if summary.valid else f"{line}; invalid: {shortened(summary.invalid_reasons)}"
+
+
+def shortened(reasons: Sequence[str]) -> str:
+    """The first reason up to its advice, and how many more there are; all of them stand in the report."""
+    first = reasons[0].partition(":")[0].partition(";")[0] if reasons else "for no reason given"
+    return first + (f" (+{len(reasons) - 1} more)" if len(reasons) > 1 else "")
 
 
 def _figure(value: float | None) -> str:

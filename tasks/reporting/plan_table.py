@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-COLUMNS = ("engine", "engine_version", "model", "quantization", "workload", "state", "cell_id")
+COLUMNS = ("cell_id", "engine", "model", "quantization", "workload", "state")
 
 
 def rows_table(rows: Sequence[Mapping[str, object]]) -> Table:
@@ -18,11 +18,13 @@ def rows_table(rows: Sequence[Mapping[str, object]]) -> Table:
 
 
 def plan_table(rows: Sequence[Mapping[str, object]]) -> Table:
-    """The cells of a plan; the reason stands under what is not going to be measured."""
+    """The cells of a plan; the reason stands beside the state of what is not going to be measured."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in COLUMNS:
-        table.add_column(name.replace("_", " "), overflow="fold")
+        table.add_column(name.replace("_", " "), overflow="fold", no_wrap=name != "state")
     for row in rows:
+        engine = f"{row['engine']} {row['engine_version']}"
         state = f"{row['state']}: {row['reason']}" if row["reason"] else str(row["state"])
-        table.add_row(*(state if name == "state" else str(row[name]) for name in COLUMNS))
+        shown = {**row, "engine": engine, "state": state}
+        table.add_row(*(str(shown[name]) for name in COLUMNS))
     return table

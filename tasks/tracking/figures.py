@@ -3,10 +3,10 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
+from experiments.redaction import redacted
 from experiments.schema.load import ClosedLoop
 from experiments.schema.result import CellResult, CellState, PointResult, TrialSummary
 from experiments.schema.slo import parse_slo
-from tasks.tracking.redaction import redacted
 
 PARAM_LIMIT = 6000
 TAG_LIMIT = 5000

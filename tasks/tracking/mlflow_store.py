@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from experiments.errors import PublishError
+from experiments.redaction import redacted
 from experiments.schema.result import CellResult
 from tasks.tracking.figures import (
     cell_config,
@@ -25,7 +26,6 @@ from tasks.tracking.figures import (
     tags,
 )
 from tasks.tracking.owner import Owner
-from tasks.tracking.redaction import redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -109,7 +109,7 @@ def test_a_queue_that_grows_certifies_less_than_its_requests(trial: Callable[...
     rising: list[float | None] = [10 + 0.5 * i for i in range(100)]
     found = only(trial(rising), "ttft:p95<100ms")
     assert found.n == 100
-    assert found.effective_n < 20
+    assert found.effective_n < 25
     assert found.verdict == "unknown"
 
 

@@ -154,6 +154,34 @@ def test_requests_outside_the_window_add_tokens_but_no_latency(record: MakeRecor
     assert summary.output_tokens_per_s == 4
 
 
+def test_the_drain_of_a_trial_bounded_by_requests_is_not_offered_load(record: MakeRecord, origin_ns: int) -> None:
+    """Twenty requests at 10 rps, each answered in three seconds: the last answer comes 4.9 s after the first due."""
+    records = [record(i, i * 100.0, [i * 100.0 + 50, i * 100.0 + 3000]) for i in range(20)]
+    by_requests = summarize(records, whole(records))
+    assert by_requests.window_s == pytest.approx(4.9)
+    assert by_requests.offered_rps == pytest.approx(10.0)
+    assert by_requests.achieved_rps == pytest.approx(10.0)
+    assert by_requests.completed_rps == pytest.approx(20 / 4.9)
+    by_seconds = summarize(records, (origin_ns, origin_ns + 2 * 10**9))
+    assert by_seconds.offered_rps == pytest.approx(10.0)
+    assert by_seconds.completed_rps == 0
+
+
+def test_one_request_has_no_rate(record: MakeRecord) -> None:
+    records = [record(0, 0, [50.0, 100.0])]
+    summary = summarize(records, whole(records))
+    assert summary.offered_rps is None
+    assert "fewer than two times" in summary.reasons["offered_rps"]
+    assert summary.reasons["achieved_rps"]
+
+
+def test_a_client_that_falls_behind_achieves_less_than_is_offered(record: MakeRecord) -> None:
+    records = [record(i, i * 100.0, [i * 200.0 + 50], late_ms=i * 100.0) for i in range(20)]
+    summary = summarize(records, whole(records))
+    assert summary.offered_rps == pytest.approx(10.0)
+    assert summary.achieved_rps == pytest.approx(5.0)
+
+
 def test_closed_loop_offers_no_rate_and_says_why(steady_records: Callable[..., list[RequestRecord]]) -> None:
     records = steady_records(20)
     summary = summarize(records, whole(records), load=CLOSED)

@@ -150,7 +150,7 @@ def test_a_disk_that_fills_while_making_is_explained_and_leaves_nothing(tmp_path
         return {}
 
     store = ArtifactStore(tmp_path)
-    with pytest.raises(SetupError, match=r"disk is full: 1\.0 MiB needed, .* free\. Nothing half-written"):
+    with pytest.raises(SetupError, match=r"disk is full: 1\.0 MiB needed, .* free\. Nothing half-written stands"):
         store.get_or_make("words", MADE_FROM, fills, needed_bytes=2**20)
     assert leftovers(store) == []
     assert list(store.artifacts()) == []

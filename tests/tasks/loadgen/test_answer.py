@@ -267,6 +267,19 @@ def test_without_usage_the_length_is_unknown_and_no_failure() -> None:
     assert record.output_tokens_source is TokenSource.UNKNOWN
 
 
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_tokenizer_counts_where_the_server_does_not_and_fails_nobody(chat: bool) -> None:
+    parts = (ROLE, *THINKING, event(delta("length")), DONE) if chat else (*ABC, event(FINISH), DONE)
+    record = parse_exchange(exchange(chunked(*parts)), ASKED, count_tokens={"hmsoc": 5, "aüc": 4}.__getitem__)
+    assert (record.outcome, record.output_tokens) == (Outcome.COMPLETED, 5 if chat else 4)
+    assert record.output_tokens_source is TokenSource.TOKENIZER
+
+
+def test_the_servers_own_count_goes_before_the_tokenizers() -> None:
+    record = parse_exchange(exchange(chunked(*ABC, END)), ASKED, count_tokens=lambda _: 5)
+    assert (record.output_tokens, record.output_tokens_source) == (3, TokenSource.USAGE)
+
+
 def chunk_tokens(*events_: dict[str, Any], output: int | None) -> tuple[list[int | None], int | None, TokenSource]:
     last = [event(usage(8, output))] if output is not None else []
     data = chunked(*(event(value) for value in events_), event(FINISH), *last, DONE)
@@ -337,6 +350,12 @@ def test_no_secret_stands_in_an_error() -> None:
     said = {"error": {"message": "bad key s3cr3t-k3y, header Bearer other-token, sk-proj-123456789"}}
     record = parse_exchange(exchange(chunked(event(said))), ASKED, secret="s3cr3t-k3y")
     assert record.error == "error object: bad key ***, header Bearer ***, ***"
+
+
+def test_a_reason_is_one_line_of_at_most_300_characters() -> None:
+    record = parse_exchange(exchange(chunked(event({"error": "a\n\tb" + "x" * 1000}))), ASKED)
+    assert record.error is not None
+    assert (len(record.error), record.error[:20], record.error[-1]) == (300, "error object: a bxxx", "…")
 
 
 MIXED = chunked(b"\xef\xbb\xbf", ROLE, b": p\n\n", *(part.replace(b"\n", b"\r\n") for part in ABC), *CHAT[:1], END)

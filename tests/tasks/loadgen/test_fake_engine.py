@@ -38,19 +38,21 @@ def request(
     path = "/v1/chat/completions" if chat else "/v1/completions"
     head = f"POST {path} HTTP/1.1\r\nHost: fake\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     host, port = engine.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=timeout_s) as sock:
+    end_at = time.monotonic() + timeout_s
+    with socket.create_connection((host, int(port))) as sock:
         sent_at_ns = time.monotonic_ns()
         sock.sendall(head + body)
-        segments, end = received(sock)
+        segments, end = received(sock, end_at)
     exchange = Exchange(0, sent_at_ns, sent_at_ns, time.monotonic_ns(), end, segments)
     return parse_exchange(exchange, Asked(2, TOKENS, exact=True, needs_done=True))
 
 
-def received(sock: socket.socket) -> tuple[list[tuple[int, bytes]], WireEnd]:
+def received(sock: socket.socket, end_at: float) -> tuple[list[tuple[int, bytes]], WireEnd]:
     reader = ResponseReader()
     segments: list[tuple[int, bytes]] = []
     while not reader.response.complete and reader.response.malformed is None:
         try:
+            sock.settimeout(max(1e-3, end_at - time.monotonic()))
             data = sock.recv(65536)
         except TimeoutError:
             return segments, WireEnd.TIMED_OUT
@@ -84,6 +86,7 @@ BAD = {
     "no-finish": "truncated: no finish reason",
     "aborted": "aborted: finish reason abort",
     "busy": "http 503: busy (503)",
+    "quotes-the-key": "http 401: no such key:",
     "detail": 'http 422: [{"msg":"bad field"}]',
     "html-error": "http 502: Bad Gateway",
     "html": "not an event stream: text/html: Welcome",
@@ -92,12 +95,16 @@ BAD = {
     "not-http": "malformed http",
     "closes-first": "closed before any byte of the answer, on a fresh connection",
 }
-HANGING = {"silent": "timed out before the headers of an answer", "hangs": "timed out after http 200 and 2 chunks"}
+HANGING = {
+    "silent": "timed out before the headers of an answer",
+    "hangs": "timed out after http 200 and 2 chunks",
+}
+DRIPPING = ("drips",)
 UNCOUNTED = ("no-usage",)
 
 
 def test_every_script_is_tried() -> None:
-    assert {*GOOD, *CHAT_ONLY, *MERGED, *ENDING_EARLY, *BAD, *HANGING, *UNCOUNTED} == set(SCRIPTS)
+    assert {*GOOD, *CHAT_ONLY, *MERGED, *ENDING_EARLY, *BAD, *HANGING, *DRIPPING, *UNCOUNTED} == set(SCRIPTS)
 
 
 @pytest.mark.parametrize("chat", [False, True])

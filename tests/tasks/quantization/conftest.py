@@ -1,11 +1,8 @@
 """A small synthetic model, variations of it, and the real engine's library, made once a session."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
-import venv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,24 +15,16 @@ from experiments.schema.model import LocalSource, SyntheticSource
 from tasks.artifacts.manifest import Artifact
 from tasks.artifacts.sources import fetch_model
 from tasks.artifacts.store import ArtifactStore, silent
-
-XLLAMACPP = "xllamacpp==2026.10.11549"
+from tasks.serving.environment import Environment
 
 Tensors = dict[str, npt.NDArray[np.float32]]
 Vary = Callable[..., Artifact]
 
 
 @pytest.fixture(scope="session")
-def engine_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with xllamacpp; kept between runs below DYNO_TEST_ENVIRONMENTS where that is set."""
-    kept = os.environ.get("DYNO_TEST_ENVIRONMENTS")
-    folder = Path(kept) / XLLAMACPP if kept else tmp_path_factory.mktemp("environment") / XLLAMACPP
-    if not (folder / "done").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        venv.create(folder, with_pip=True)
-        subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "--quiet", XLLAMACPP], check=True)
-        (folder / "done").touch()
-    return folder
+def engine_environment(xllamacpp: Environment) -> Path:
+    """The folder of the engine's virtual environment."""
+    return xllamacpp.python.parents[1]
 
 
 @pytest.fixture(scope="session")

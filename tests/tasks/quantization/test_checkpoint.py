@@ -213,6 +213,7 @@ def test_rows_without_a_token_get_a_text_of_their_own(store: ArtifactStore, vary
             "pre-tokenizer is none of those known.*gpt-2, llama-bpe",
         ),
         ({"tokenizer": {"normalizer": {"type": "NFC"}}}, "normalizes text"),
+        ({"config": {"rms_norm_eps": None}}, r"config\.json: it lacks rms_norm_eps"),
         ({"config": {"vocab_size": 700}}, "token 7.. .* is beyond the vocab_size"),
         ({"drop": ("model.layers.2.mlp.up_proj.weight",)}, r"missing model\.layers\.2\.mlp\.up_proj\.weight"),
         ({"config": {"num_hidden_layers": 3}}, r"not understood model\.layers\.3\..* and 6 more"),

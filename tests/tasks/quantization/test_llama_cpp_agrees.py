@@ -192,23 +192,45 @@ def test_what_the_config_changes_the_server_does(
     assert shortfalls(tensors, unchanged, answered).max() > 0.5, "the change makes no difference here"
 
 
+TEXTS = (
+    "don't STOP'LL  here, 12345 times!\n\n  x",
+    "bypevis ryrkes, kesbinjinter.",
+    "Größe 東京 🙂 \t x",
+    "<|im_end|>\n",
+)
+
+LLAMA3_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""As tokenizer.json of Llama 3 has it."""
+
+
+def like_llama3(model: Artifact) -> dict[str, Any]:
+    tokenizer = json.loads((model.path / "tokenizer.json").read_text())
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    split = {"type": "Split", "pattern": {"Regex": LLAMA3_SPLIT}, "behavior": "Isolated", "invert": False}
+    template = tokenizer["post_processor"]
+    return {
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, level]},
+        "post_processor": {"type": "Sequence", "processors": [{**level, "use_regex": True}, template]},
+        "model": tokenizer["model"] | {"ignore_merges": True},
+    }
+
+
+@pytest.mark.parametrize("kind", ["gpt-2", "llama-bpe"])
 def test_the_server_splits_text_as_the_models_tokenizer_does(
-    engine_environment: Path, model: Artifact, store: ArtifactStore
+    engine_environment: Path, model: Artifact, store: ArtifactStore, vary: Any, kind: str
 ) -> None:
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(model.path / "tokenizer.json"))
-    texts = [
-        "don't stop  here, 12345 times!\n\n",
-        "bypevis ryrkes, kesbinjinter.",
-        "Größe 東京 🙂 \t x",
-        "<|im_start|>user\nhi<|im_end|>",
-    ]
-    checkpoint = make_checkpoint(model, CheckpointSpec("gguf", "F16"), store, progress=silent)
+    varied = vary(tokenizer=like_llama3(model)) if kind == "llama-bpe" else model
+    tokenizer = Tokenizer.from_file(str(varied.path / "tokenizer.json"))
+    checkpoint = make_checkpoint(varied, CheckpointSpec("gguf", "F16"), store, progress=silent)
     with served(engine_environment / "bin" / "python", checkpoint.entry) as url:
         body = {"add_special": True, "parse_special": True}
-        found = [asked(url, "/tokenize", {"content": text, **body})["tokens"] for text in texts]
-    assert found == [tokenizer.encode(text).ids for text in texts]
+        found = [asked(url, "/tokenize", {"content": text, **body})["tokens"] for text in TEXTS]
+    assert found == [tokenizer.encode(text).ids for text in TEXTS]
 
 
 def test_a_chat_begins_with_one_bos(engine_environment: Path, model: Artifact, store: ArtifactStore) -> None:

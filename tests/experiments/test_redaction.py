@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.tracking.redaction import REDACTED, is_secret_name, redacted
+from experiments.redaction import REDACTED, is_secret_name, redacted
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Secrets never reach the tracking store: whatever is named like one, or looks like one, is replaced."""
+"""Secrets never reach a record, a page or the tracking store: what is named like one, or looks like one, goes."""
 
 import re
 from collections.abc import Mapping, Sequence

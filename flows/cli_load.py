@@ -1,0 +1,135 @@
+"""`dyno load`: the instrument alone, against a server that is already there."""
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from engine_adapters.base import RequestDialect
+from experiments.errors import InputError
+from experiments.schema.load import (
+    ArrivalProcess,
+    ClosedLoop,
+    Constant,
+    Gamma,
+    Load,
+    LoadPoint,
+    OpenLoop,
+    Poisson,
+    StopRule,
+    Trace,
+)
+from experiments.schema.result import PointResult
+from experiments.schema.slo import SLO, parse_slo
+from experiments.schema.workload import Workload
+from tasks.loadgen.plan import TrialPlan
+
+log = logging.getLogger("dyno.load")
+
+GREEDY = RequestDialect(
+    body={"temperature": 0.0, "top_p": 1.0},
+    exact_output={"ignore_eos": True, "min_tokens": "{output_tokens}"},
+)
+"""Sampling is always sent, since defaults differ; what the server does not take is left out by the pre-flight."""
+
+
+def server_root(url: str) -> str:
+    """The server's root; a trailing /v1 is accepted. Raises InputError for what is no http or https URL."""
+    root = url.strip().rstrip("/").removesuffix("/v1").rstrip("/")
+    if not root.startswith(("http://", "https://")):
+        raise InputError(f"{url}: give the server's address, such as http://127.0.0.1:8000")
+    return root
+
+
+def load_of(concurrency: int | None, rate: float | None, arrivals: str | None, trace: Path | None) -> Load:
+    """Exactly one of the three; raises InputError with what to give."""
+    given = [
+        name
+        for name, value in (("--concurrency", concurrency), ("--rate", rate), ("--trace", trace))
+        if value is not None
+    ]
+    if len(given) != 1:
+        raise InputError(f"give one of --concurrency, --rate and --trace, not {' and '.join(given) or 'none of them'}")
+    if arrivals is not None and rate is None:
+        raise InputError(f"--arrivals goes with --rate, not with {given[0]}")
+    if concurrency is not None:
+        return ClosedLoop(concurrency=concurrency)
+    if trace is not None:
+        return OpenLoop(arrivals=Trace(path=str(trace)), rate_rps=None)
+    return OpenLoop(arrivals=arrivals_of(arrivals or "poisson"), rate_rps=rate)
+
+
+def arrivals_of(text: str) -> ArrivalProcess:
+    """constant, poisson or gamma:SHAPE."""
+    kind, _, shape = text.partition(":")
+    if kind == "gamma":
+        with suppress(ValueError):
+            return Gamma(shape=float(shape))
+    if text == "constant":
+        return Constant()
+    if text == "poisson":
+        return Poisson()
+    raise InputError(f"--arrivals {text}: give constant, poisson or gamma:SHAPE with a shape above 0")
+
+
+def stop_of(load: Load, requests: int | None, seconds: float | None, ramp_seconds: float) -> StopRule:
+    """By requests or by seconds; a trace may run to its own end."""
+    if isinstance(load, OpenLoop) and isinstance(load.arrivals, Trace) and requests is None and seconds is None:
+        from tasks.loadgen.trace import read_trace
+
+        requests = len(read_trace(load.arrivals.path).due_ns)
+    if (requests is None) == (seconds is None):
+        raise InputError("give either --requests or --seconds")
+    if seconds is not None and ramp_seconds >= seconds:
+        raise InputError(f"--ramp-seconds {ramp_seconds:g} leaves nothing of --seconds {seconds:g} to measure")
+    return StopRule(requests=requests, seconds=seconds, ramp_s=ramp_seconds)
+
+
+def slos_of(texts: Sequence[str]) -> tuple[SLO, ...]:
+    """Raises InputError for the first that is none."""
+    try:
+        return tuple(parse_slo(text) for text in texts)
+    except ValueError as error:
+        raise InputError(f"--slo {error}") from None
+
+
+def workload_of(load: Load, endpoint: str, prompt_tokens: int | None, output_tokens: int | None) -> Workload:
+    """A trace brings its own lengths, and may do without these."""
+    has_lengths = isinstance(load, OpenLoop) and isinstance(load.arrivals, Trace)
+    if not has_lengths and (prompt_tokens is None or output_tokens is None):
+        raise InputError("give --prompt-tokens and --output-tokens")
+    lengths = {"prompt_tokens": prompt_tokens or 1, "output_tokens": output_tokens or 1}
+    return Workload.model_validate({"name": "load", "endpoint": endpoint, **lengths})
+
+
+def checked(make: Any, **fields: Any) -> Any:
+    """`make(**fields)`, with pydantic's complaints turned into one line each that names the option."""
+    try:
+        return make(**fields)
+    except ValidationError as error:
+        lines = (
+            f"--{str(item['loc'][-1]).removesuffix('_rps').replace('_', '-')}: {item['msg']}" for item in error.errors()
+        )
+        raise InputError("\n".join(lines)) from None
+
+
+def measure(point: LoadPoint, plan: TrialPlan, slos: tuple[SLO, ...], out: Path | None) -> PointResult:
+    """Pre-flight, trial, statistics. `out` receives requests.parquet and trial.json; without it nothing is kept."""
+    from tasks.load_point import measure_point
+    from tasks.loadgen.preflight import run_preflight
+
+    preflight = run_preflight(plan)
+    for finding in preflight.findings:
+        log.warning("%s", finding)
+    with ExitStack() as stack:
+        folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dyno-load-")))
+        return measure_point(point, plan, preflight, folder, slos)
+
+
+def point_of(load: Load, stop: StopRule) -> LoadPoint:
+    """The one point of `dyno load`."""
+    return LoadPoint(step=0, role="open_loop" if load.kind == "open_loop" else "saturation", load=load, stop=stop)

@@ -1,0 +1,62 @@
+"""A load point: the trial, its records, its statistics. Plain Python, for the load sweep and for `dyno load` alike."""
+
+import logging
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from experiments.schema.base import METHOD_VERSION
+from experiments.schema.load import LoadPoint
+from experiments.schema.result import PointResult
+from experiments.schema.slo import SLO
+from tasks.analysis.trial import summarize_trial
+from tasks.campaigns.campaign import write_json
+from tasks.loadgen.plan import Progress, TrialPlan
+from tasks.loadgen.pool import Pool
+from tasks.loadgen.preflight import Preflight
+from tasks.loadgen.record import read_records
+from tasks.loadgen.trial import run_trial
+
+log = logging.getLogger("dyno.load_sweep")
+
+
+def measure_point(
+    point: LoadPoint,
+    plan: TrialPlan,
+    preflight: Preflight,
+    folder: Path,
+    slos: tuple[SLO, ...],
+    pool: Pool | None = None,
+) -> PointResult:
+    """`plan` has the point's load and stop rule. `folder` receives requests.parquet and trial.json."""
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    records = run_trial(plan, preflight, out_dir=folder, on_progress=_show, pool=pool)
+    window = (records.window_start_ns, records.window_end_ns)
+    summary = summarize_trial(
+        read_records(records.parquet),
+        window=window,
+        load=plan.load,
+        workload=plan.workload,
+        slos=slos,
+        client=asdict(records.client),
+        findings=records.findings,
+        method_version=METHOD_VERSION,
+        overloaded=point.role == "overloaded",
+    )
+    result = PointResult(
+        point=point,
+        summary=summary,
+        directory=folder.name,
+        started_at=started_at,
+        seed=plan.seed,
+        window_ns=window,
+        findings=records.findings,
+        honoured=records.honoured,
+    )
+    write_json(folder / "trial.json", result)
+    return result
+
+
+def _show(progress: Progress) -> None:
+    """For those who watch; twice a second."""
+    log.debug("progress", extra={"progress": progress})

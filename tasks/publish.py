@@ -1,0 +1,68 @@
+"""Stage: the invocation's run in MLflow, what was not tracked before, and the report."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from experiments.errors import PublishError
+from experiments.schema.order import ExperimentOrder
+from experiments.schema.result import CellResult
+from tasks.campaigns.campaign import Campaign
+from tasks.campaigns.home import Home
+from tasks.reporting.report import write_report
+from tasks.track import publish_cell, tracking_store
+
+log = logging.getLogger("dyno.publish")
+
+
+def open_invocation(order: ExperimentOrder, home: Home, campaign: Campaign) -> str:
+    """The run that is the parent of the cells that this invocation measures. Raises PublishError."""
+    store = tracking_store(home)
+    for run_id in store.sweep_dead_invocations():
+        log.warning("MLflow run %s was left running by a dyno that was killed: it now says so", run_id)
+    return store.open_invocation(
+        order.experiment,
+        campaign=campaign.name,
+        config=order.model_dump(mode="json", exclude={"home", "invocation_run_id"}),
+        description=order.description,
+    )
+
+
+def publish(order: ExperimentOrder, home: Home, campaign: Campaign, results: Sequence[CellResult]) -> bool:
+    """Writes the report, and tells MLflow what it does not know yet; False where MLflow is out of reach."""
+    report = campaign.folder / "report.html"
+    write_report(report, experiment=order.experiment, description=order.description, cells=results)
+    log.info("report: %s", report)
+    try:
+        tracked = [_tracked(result, home, campaign, order.invocation_run_id) for result in results]
+        close_invocation(order, home, tracked, status="FINISHED", report=report)
+    except PublishError as error:
+        log.warning("%s", error)
+        return False
+    return True
+
+
+def close_invocation(
+    order: ExperimentOrder,
+    home: Home,
+    results: Sequence[CellResult],
+    *,
+    status: Literal["FINISHED", "FAILED", "KILLED"],
+    report: Path | None = None,
+) -> None:
+    """Ends the invocation's run, which lists the cells measured now and those kept. Raises PublishError."""
+    if not order.invocation_run_id:
+        return
+    tracking_store(home).close_invocation(
+        order.invocation_run_id,
+        status=status,
+        measured=[result for result in results if result.cell_id not in order.kept],
+        kept=[result for result in results if result.cell_id in order.kept],
+        files={"report.html": report} if report else {},
+        description=order.description,
+    )
+
+
+def _tracked(result: CellResult, home: Home, campaign: Campaign, invocation_run_id: str) -> CellResult:
+    return result if result.mlflow_run_id else publish_cell(result, home, campaign, invocation_run_id)

@@ -1,0 +1,103 @@
+"""How figures and variants are written for people: three significant digits, units, and only what differs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import floor, log10
+
+from experiments.schema.load import ClosedLoop
+from experiments.schema.model import SyntheticSource
+from experiments.schema.result import Capacity, CellResult, PointResult
+from experiments.schema.slo import parse_slo
+from experiments.schema.variant import Variant
+
+NONE = "–"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Significant digits, never an exponent, thousands set apart: 1,345 or 84.1 or 0.0123."""
+    if value == 0:
+        return "0"
+    decimals = max(0, digits - 1 - floor(log10(abs(value))))
+    return f"{round(value, digits - 1 - floor(log10(abs(value)))):,.{decimals}f}"
+
+
+def capacity_text(capacity: Capacity) -> str:
+    """The certified rate; "≥ x" where nothing above it was refuted; "< y" where none below it was certified."""
+    if capacity.certified_rps is not None:
+        return f"{'' if capacity.refuted_rps is not None else '≥ '}{number(capacity.certified_rps)}"
+    if capacity.refuted_rps is not None:
+        return f"< {number(capacity.refuted_rps)}"
+    return "unknown"
+
+
+def slo_text(slo: str) -> str:
+    """ttft:p95<300ms as people say it: p95 TTFT under 300 ms."""
+    found = parse_slo(slo)
+    return f"p{found.percentile:g} {latency_text(found.metric)} under {found.bound_ms:g} ms"
+
+
+def latency_text(metric: str) -> str:
+    """ttft_response is TTFT from due."""
+    return metric.replace("_response", "").upper() + (" from due" if metric.endswith("_response") else "")
+
+
+def load_text(point: PointResult) -> str:
+    """What load a point was."""
+    load = point.point.load
+    if isinstance(load, ClosedLoop):
+        return f"{load.concurrency} at a time"
+    if load.rate_rps is None:
+        return "trace"
+    return f"{number(load.rate_rps)} rps {load.arrivals.kind}"
+
+
+def variant_names(variants: Iterable[Variant]) -> dict[str, str]:
+    """By variant id: the fields in which the variants differ, or the quantization where there is only one."""
+    every = list({variant.id: variant for variant in variants}.values())
+    facts = {variant.id: _facts(variant) for variant in every}
+    differing = [field for field in _fields(facts.values()) if len({f.get(field) for f in facts.values()}) > 1]
+    shown = differing or ["quantization"]
+    return {
+        id_: " · ".join(fact[field] for field in shown if fact.get(field)) or "default" for id_, fact in facts.items()
+    }
+
+
+def common_label(variants: Iterable[Variant]) -> str:
+    """What all variants have in common: "llama_cpp 0.3.1 · tiny · cpu"."""
+    facts = [_facts(variant) for variant in variants]
+    if not facts:
+        return ""
+    names = ("engine", "model", "hardware") if _one_engine(facts) else ("model", "hardware")
+    return " · ".join(facts[0][name] for name in names if len({fact[name] for fact in facts}) == 1)
+
+
+def _one_engine(facts: Sequence[Mapping[str, str]]) -> bool:
+    return len({fact["engine"] for fact in facts}) == 1
+
+
+def _facts(variant: Variant) -> dict[str, str]:
+    """Field by field as people say it; the engine with its version; plain fields by their name."""
+    named = {
+        "engine": f"{variant.engine} {variant.engine_version}",
+        "model": variant.model.name,
+        "quantization": variant.quantization.value,
+        "hardware": variant.hardware,
+    }
+    rest = variant.model_dump(mode="json", exclude={*named, "engine_version"})
+    return named | {
+        name: f"{name} {value}" for name, value in rest.items() if value not in (None, False, [], "default")
+    }
+
+
+def _fields(facts: Iterable[Mapping[str, str]]) -> list[str]:
+    return list(dict.fromkeys(field for fact in facts for field in fact))
+
+
+def is_synthetic(cell: CellResult) -> bool:
+    """Whether its weights are random: then its speed says nothing of a real model."""
+    return isinstance(cell.variant.model.source, SyntheticSource)
+
+
+SYNTHETIC_NOTE = (
+    "The model is synthetic: a small network of random weights. These figures test the pipeline on this machine; "
+    "they say nothing of how fast an engine serves a real model."
+)

@@ -1,0 +1,69 @@
+"""Stage: a cell's configs, metrics and artifacts are in MLflow. The results are on disk before, and stay."""
+
+import functools
+import logging
+from pathlib import Path
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from experiments.errors import PublishError
+from experiments.schema.order import ExperimentOrder
+from experiments.schema.result import CellResult
+from tasks.campaigns.campaign import Campaign
+from tasks.campaigns.home import Home
+from tasks.reporting.drawing import write_plots
+from tasks.tracking.mlflow_store import TrackingStore
+
+log = logging.getLogger("dyno.track")
+
+
+@functools.cache
+def tracking_store(home: Home) -> TrackingStore:
+    """MLFLOW_TRACKING_URI, or the SQLite file of the store; opened when it is first used."""
+    return TrackingStore(home.tracking_uri, home.root)
+
+
+@task(name="track", task_run_name="track {result.workload.name}", cache_policy=NO_CACHE)
+def track(result: CellResult, run: ExperimentOrder, campaign: Campaign) -> CellResult:
+    """With the id of its run; without, and with a warning, where MLflow is out of reach."""
+    try:
+        tracked = publish_cell(result, Home(Path(run.home)), campaign, run.invocation_run_id)
+    except PublishError as error:
+        log.warning("%s", error)
+        return result
+    create_markdown_artifact(
+        key="mlflow-run",
+        description=f"{result.variant.label} on {result.workload.name}",
+        markdown=f"Cell `{result.cell_id}`: {result.state}. MLflow run `{tracked.mlflow_run_id}`.",
+    )
+    return tracked
+
+
+def link_invocation(run: ExperimentOrder, flow_run_id: str) -> None:
+    """Prefect's flow run and the invocation's MLflow run name one another."""
+    if not run.invocation_run_id:
+        return
+    try:
+        tracking_store(Home(Path(run.home))).tag_run(run.invocation_run_id, {"prefect.flow_run_id": flow_run_id})
+    except PublishError as error:
+        log.warning("%s", error)
+    create_markdown_artifact(key="mlflow-invocation", markdown=f"MLflow run `{run.invocation_run_id}`")
+
+
+def publish_cell(result: CellResult, home: Home, campaign: Campaign, invocation_run_id: str) -> CellResult:
+    """Publishing again what is there changes nothing. Raises PublishError."""
+    plots = campaign.cell_folder(result.cell_id) / "plots"
+    write_plots(plots, result)
+    candidates = {
+        "plots": plots,
+        "points": campaign.launch_folder(result.cell_id, result.launch),
+        "server.log": campaign.server_log(result.variant.id, result.launch),
+    }
+    files = {name: path for name, path in candidates.items() if path.exists()}
+    store = tracking_store(home)
+    run_id = store.publish_cell(result, invocation_run_id=invocation_run_id, files=files)
+    tracked = result.model_copy(update={"mlflow_run_id": run_id})
+    campaign.save(tracked)
+    return tracked
