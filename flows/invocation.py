@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from experiments.errors import EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, PublishError
@@ -152,10 +153,16 @@ def _conclude(order: ExperimentOrder, campaign: Campaign, planned: list[PlannedC
 
 def _where(home: Home, campaign: Campaign) -> dict[str, str]:
     return {
-        "report": str(campaign.folder / "report.html"),
-        "records": str(campaign.folder),
+        "report": _as_typed(campaign.folder / "report.html"),
+        "records": _as_typed(campaign.folder),
         "MLflow": "dyno ui" if home.tracking_uri.startswith("sqlite") else home.tracking_uri,
     }
+
+
+def _as_typed(path: Path) -> str:
+    """From the current folder where it lies below, as a person would type it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def exit_code(results: Iterable[CellResult]) -> int:
