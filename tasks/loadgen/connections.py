@@ -14,6 +14,9 @@ _OPENING_AT_ONCE = 64
 
 _SPARE = 2
 
+_LONG_CONNECT_NS = 1_000_000
+"""Below it, a fresh connection is opened when it is needed: one that waits may hold a thread of the server."""
+
 
 class Connections:
     """Requests get a connection at once, or wait in order for one; each failed attempt fails one waiting request.
@@ -49,10 +52,10 @@ class Connections:
 
     def _spare(self) -> int:
         """Held beyond those in use."""
+        took_ns = self._dialer.quickest_ns
         if self._users:
-            return self._users if self._fresh else 0
-        took = self._dialer.connect_ns[-1] / 1e9 if self._dialer.connect_ns else 0.0
-        return _SPARE + int(2 * self._rate_rps * took)
+            return self._users if self._fresh and took_ns > _LONG_CONNECT_NS else 0
+        return _SPARE + int(2 * self._rate_rps * took_ns / 1e9)
 
     def assign(self, reception: Reception) -> None:
         """Sends it now if a connection is ready, else as soon as one is."""
