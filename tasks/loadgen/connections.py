@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from tasks.loadgen.connection import ConnectFailed, Connection, Dialer
 from tasks.loadgen.exchange import WireEnd
@@ -33,7 +34,7 @@ class Connections:
         self._fresh = fresh
         self._idle: deque[Connection] = deque()
         self.busy: dict[Reception, Connection] = {}  # in the order of sending
-        self._opening: set[asyncio.Task[None]] = set()
+        self._opening: set[asyncio.Task[Any] | None] = set()
         self._gate = asyncio.Semaphore(_OPENING_AT_ONCE)
         self._refused = False
         self._shut = False
@@ -84,19 +85,22 @@ class Connections:
 
     def _open(self, count: int) -> None:
         for _ in range(count):
-            task = self._loop.create_task(self._open_one())
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            self._opening.add(self._loop.create_task(self._open_one()))
 
     async def _open_one(self) -> None:
+        connection, error = None, ""
         async with self._gate:
             try:
                 connection = await self._dialer.open(self._loop, self)
-            except ConnectFailed as error:
-                self._failed(str(error))
-                return
-        self._refused = False
-        self._use(connection)
+            except ConnectFailed as failure:
+                error = str(failure)
+        # Before anything follows from it: what is counted as opening is what waiting requests may rely on.
+        self._opening.discard(asyncio.current_task())
+        if connection is None:
+            self._failed(error)
+        else:
+            self._refused = False
+            self._use(connection)
 
     def _failed(self, error: str) -> None:
         self._refused = True
