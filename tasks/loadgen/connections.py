@@ -34,7 +34,7 @@ class Connections:
         self._fresh = fresh
         self._idle: deque[Connection] = deque()
         self.busy: dict[Reception, Connection] = {}  # in the order of sending
-        self._opening: set[asyncio.Task[Any] | None] = set()
+        self._opening: set[asyncio.Task[Any]] = set()
         self._gate = asyncio.Semaphore(_OPENING_AT_ONCE)
         self._refused = False
         self._shut = False
@@ -95,7 +95,9 @@ class Connections:
             except ConnectFailed as failure:
                 error = str(failure)
         # Before anything follows from it: what is counted as opening is what waiting requests may rely on.
-        self._opening.discard(asyncio.current_task())
+        task = asyncio.current_task()
+        assert task is not None
+        self._opening.discard(task)
         if connection is None:
             self._failed(error)
         else:
