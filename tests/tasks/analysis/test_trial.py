@@ -224,6 +224,27 @@ def test_unknown_counts_spread_the_output_evenly_for_throughput(record: MakeReco
     assert summary.output_tokens_per_s == pytest.approx(5.0)
 
 
+def test_an_answer_in_one_chunk_of_unknown_count_has_all_its_tokens_there(record: MakeRecord, origin_ns: int) -> None:
+    records = [record(0, 0, [500.0], tokens=[None], output_tokens=6)]
+    assert summarize(records, (origin_ns, origin_ns + 10**9)).output_tokens_per_s == 6
+
+
+def test_the_gaps_of_a_request_count_once_in_an_interval(record: MakeRecord) -> None:
+    """Twenty requests of a hundred gaps each: 2,000 samples, and too few requests for a two-sided p90."""
+    rng = random.Random(2)
+    records = [
+        record(i, i * 3000.0, list(itertools.accumulate([i * 3000.0 + 50, *(rng.uniform(5, 15) for _ in range(100))])))
+        for i in range(20)
+    ]
+    icl = summarize(records, whole(records)).latencies["icl_ms"]
+    assert (icl.n, icl.n_is, icl.effective_n["p90"]) == (2000, "gaps", 20)
+    assert icl.intervals["p90"][1] is None
+    low, high = icl.intervals["p50"]
+    assert low is not None
+    assert high is not None
+    assert low < 9 < 11 < high  # as wide as twenty samples make it
+
+
 def test_throughput_is_absent_where_nobody_counted(record: MakeRecord) -> None:
     records = [record(0, 0, [10.0, 20.0], tokens=[None, None], output_tokens=None)]
     summary = summarize(records, whole(records))
