@@ -278,6 +278,24 @@ def _result_printer(as_json: bool) -> Any:
 
 
 @app.command()
+def sync(as_json: Json = False) -> None:
+    """Tells MLflow of the results that it does not know yet, after it was out of reach."""
+    from flows.local_api import quiet_environment
+    from tasks.campaigns.home import open_home
+
+    home = open_home()
+    quiet_environment(home)
+    from tasks.publish import sync as publish_all
+
+    with _logs_shown():
+        published = publish_all(home)
+    if as_json:
+        _print_json({"published": published, "tracking_uri": home.shown_tracking_uri})
+    else:
+        print(f"{published} results published to {home.shown_tracking_uri}")
+
+
+@app.command()
 def command(
     cell: Annotated[str, typer.Argument(help="a cell's id, or the first letters of it", metavar="CELL")],
     as_json: Json = False,

@@ -155,7 +155,7 @@ def _where(home: Home, campaign: Campaign) -> dict[str, str]:
     return {
         "report": _as_typed(campaign.folder / "report.html"),
         "records": _as_typed(campaign.folder),
-        "MLflow": "dyno ui" if home.tracking_uri.startswith("sqlite") else home.tracking_uri,
+        "MLflow": "dyno ui" if home.tracking_uri.startswith("sqlite") else home.shown_tracking_uri,
     }
 
 

@@ -27,7 +27,7 @@ def may_pass(error: object) -> bool:
     cause = error.__cause__
     status = getattr(getattr(cause, "response", None), "status_code", None)
     if status is not None:
-        return status == 429 or status >= 500
+        return bool(status == 429 or status >= 500)
     return isinstance(cause, (ConnectionError, TimeoutError)) or type(cause).__name__ in TRANSPORT_ERRORS
 
 
