@@ -38,7 +38,7 @@ types: .venv/.dev  ## mypy, strict
 	$(BIN)/mypy
 
 bench-client: .venv/.dev  ## our client beside aiohttp and httpx against a server with known send times
-	$(BIN)/python tests/benchmarks/bench_client.py
+	$(BIN)/python -m tests.benchmarks.bench_client
 
 ui: install  ## the MLflow and Prefect UIs over ./.dyno
 	$(BIN)/dyno ui

@@ -19,7 +19,7 @@ from experiments.errors import EXIT_INTERRUPTED, EXIT_MEASUREMENT, EXIT_OK, Dyno
 
 app = typer.Typer(
     name="dyno",
-    help="LLM Dyno: benchmarks LLM inference engines. Start with: dyno run experiments/quickstart.yaml",
+    help="LLM Dyno benchmarks LLM inference engines. Start with: dyno run experiments/quickstart.yaml",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -93,6 +93,16 @@ def _read(file: Path) -> Any:
     experiment = read_experiment(file, ADAPTERS)
     check_lines(experiment, str(file))
     return experiment
+
+
+@app.callback()
+def start() -> None:
+    """Ends first what a dyno that was killed left running."""
+    from tasks.campaigns.home import open_home
+    from tasks.serving.lease import reap
+
+    for what in reap(open_home().leases):
+        _note(f"ended {what}, which a dyno that was killed had left running")
 
 
 @app.command()
@@ -244,6 +254,25 @@ def _import(file: Path, slos: list[str], out: Path | None, *, as_json: bool, fai
         raise typer.Exit(EXIT_MEASUREMENT)
 
 
+@app.command()
+def doctor(
+    file: Annotated[Path | None, typer.Argument(help="an experiment, to compare with what it needs")] = None,
+    seconds: Annotated[float, typer.Option(min=0.5, help="of each load")] = 2.0,
+    as_json: Json = False,
+) -> None:
+    """Shows what the instrument can offer on this machine: streams, events/s, lateness, the error of its stamps."""
+    from flows.diagnosis import diagnose
+    from tasks.reporting.doctor_table import doctor_table
+
+    experiment = _read(file) if file else None
+    _note(f"loading a null server on loopback, {seconds:g} s a load")
+    body = diagnose(experiment, seconds=seconds)
+    if as_json:
+        _print_json(body)
+    else:
+        _console().print(doctor_table(body))
+
+
 @contextlib.contextmanager
 def _logs_shown() -> Iterator[None]:
     """What dyno's loggers say goes to stderr while the block runs."""
@@ -282,6 +311,24 @@ def _result_printer(as_json: bool) -> Any:
             print(f"{label:<12}{value}")
 
     return show
+
+
+@app.command()
+def sync(as_json: Json = False) -> None:
+    """Tells MLflow of the results that it does not know yet, after it was out of reach."""
+    from flows.local_api import quiet_environment
+    from tasks.campaigns.home import open_home
+
+    home = open_home()
+    quiet_environment(home)
+    from tasks.publish import sync as publish_all
+
+    with _logs_shown():
+        published = publish_all(home)
+    if as_json:
+        _print_json({"published": published, "tracking_uri": home.shown_tracking_uri})
+    else:
+        print(f"{published} results published to {home.shown_tracking_uri}")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from experiments.errors import EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, PublishError
@@ -12,7 +13,6 @@ from flows.local_api import prefect_api, quiet_environment
 from tasks.campaigns.campaign import Campaign, open_campaign
 from tasks.campaigns.home import Home, measuring_alone, open_home
 from tasks.campaigns.planning import PlannedCell, estimate, plan_cells
-from tasks.serving.lease import reap
 
 log = logging.getLogger("dyno.plan")
 
@@ -23,8 +23,6 @@ Printer = Callable[[dict[str, Any], object], None]
 def invoke(experiment: Experiment, *, force: bool, retry: bool, print_result: Printer) -> int:
     """Measures what is due, and shows everything that the experiment asks for; returns the exit code."""
     home = open_home().make()
-    for what in reap(home.leases):
-        log.warning("ended %s, which a dyno that was killed had left running", what)
     campaign, planned = _plan(experiment, home, force=force, retry=retry)
     if _due(planned):
         with measuring_alone(home, log.info):
@@ -155,10 +153,16 @@ def _conclude(order: ExperimentOrder, campaign: Campaign, planned: list[PlannedC
 
 def _where(home: Home, campaign: Campaign) -> dict[str, str]:
     return {
-        "report": str(campaign.folder / "report.html"),
-        "records": str(campaign.folder),
-        "MLflow": "dyno ui" if home.tracking_uri.startswith("sqlite") else home.tracking_uri,
+        "report": _as_typed(campaign.folder / "report.html"),
+        "records": _as_typed(campaign.folder),
+        "MLflow": "dyno ui" if home.tracking_uri.startswith("sqlite") else home.shown_tracking_uri,
     }
+
+
+def _as_typed(path: Path) -> str:
+    """From the current folder where it lies below, as a person would type it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def exit_code(results: Iterable[CellResult]) -> int:

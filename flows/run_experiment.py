@@ -5,11 +5,13 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from experiments.errors import hidden_stop
 from experiments.schema.order import ExperimentOrder, VariantOrder
 from flows.measure_variant import measure_variant
+from tasks.track import link_invocation
 
 log = logging.getLogger("dyno.run")
 
@@ -17,6 +19,7 @@ log = logging.getLogger("dyno.run")
 @flow(name="run-experiment", flow_run_name="{run.experiment} campaign {run.campaign}", persist_result=False)
 def run_experiment(run: ExperimentOrder) -> State[Any]:
     """A variant that fails does not stop the others; the state says which failed."""
+    link_invocation(run, str(flow_run.id or ""))
     states = [_measured(run, order) for order in run.variants]
     failed = [state for state in states if not state.is_completed()]
     if failed:

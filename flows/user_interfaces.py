@@ -48,7 +48,7 @@ def serve_user_interfaces(
 def _mlflow(home: Home, port: int) -> Iterator[tuple[str, GuardedProcess | None]]:
     uri = home.tracking_uri
     if uri.startswith("http"):
-        yield uri, None
+        yield home.shown_tracking_uri, None
         return
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", uri, "--default-artifact-root", str(home.root / "mlartifacts")]

@@ -7,8 +7,8 @@ from typing import Literal
 
 from experiments.errors import PublishError
 from experiments.schema.order import ExperimentOrder
-from experiments.schema.result import CellResult
-from tasks.campaigns.campaign import Campaign
+from experiments.schema.result import CellResult, CellState
+from tasks.campaigns.campaign import Campaign, all_campaigns
 from tasks.campaigns.home import Home
 from tasks.reporting.report import write_report
 from tasks.track import publish_cell, tracking_store
@@ -62,6 +62,22 @@ def close_invocation(
         files={"report.html": report} if report else {},
         description=order.description,
     )
+
+
+def sync(home: Home) -> int:
+    """Tells MLflow of every result that it does not know yet, and returns how many those were.
+
+    Raises PublishError where it is out of reach."""
+    waiting = [
+        (campaign, result)
+        for campaign in all_campaigns(home.campaigns)
+        for result in campaign.results()
+        if not result.mlflow_run_id and result.state != CellState.INTERRUPTED
+    ]
+    for campaign, result in waiting:
+        publish_cell(result, home, campaign, "")
+        log.info("%s: %s on %s", campaign.name, result.variant.label, result.workload.name)
+    return len(waiting)
 
 
 def _tracked(result: CellResult, home: Home, campaign: Campaign, invocation_run_id: str) -> CellResult:

@@ -13,6 +13,7 @@ from experiments.schema.order import ExperimentOrder
 from experiments.schema.result import CellResult
 from tasks.campaigns.campaign import Campaign
 from tasks.campaigns.home import Home
+from tasks.reporting.drawing import write_plots
 from tasks.tracking.mlflow_store import TrackingStore
 
 log = logging.getLogger("dyno.track")
@@ -40,9 +41,23 @@ def track(result: CellResult, run: ExperimentOrder, campaign: Campaign) -> CellR
     return tracked
 
 
+def link_invocation(run: ExperimentOrder, flow_run_id: str) -> None:
+    """Prefect's flow run and the invocation's MLflow run name one another."""
+    if not run.invocation_run_id:
+        return
+    try:
+        tracking_store(Home(Path(run.home))).tag_run(run.invocation_run_id, {"prefect.flow_run_id": flow_run_id})
+    except PublishError as error:
+        log.warning("%s", error)
+    create_markdown_artifact(key="mlflow-invocation", markdown=f"MLflow run `{run.invocation_run_id}`")
+
+
 def publish_cell(result: CellResult, home: Home, campaign: Campaign, invocation_run_id: str) -> CellResult:
     """Publishing again what is there changes nothing. Raises PublishError."""
+    plots = campaign.cell_folder(result.cell_id) / "plots"
+    write_plots(plots, result)
     candidates = {
+        "plots": plots,
         "points": campaign.launch_folder(result.cell_id, result.launch),
         "server.log": campaign.server_log(result.variant.id, result.launch),
     }

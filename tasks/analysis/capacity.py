@@ -29,7 +29,11 @@ def capacity(slo: SLO, points: Sequence[PointResult]) -> Capacity:
     if certified is not None:
         looked = sum(_may_certify(point) for point, _ in looks)
         return _known(
-            slo, "certified", certified, refuted, f"at {100 - 100 * ALPHA:g} % over {looked} looks; {ONE_LAUNCH}"
+            slo,
+            "certified",
+            certified,
+            refuted,
+            f"at {100 - 100 * ALPHA:g} % over {counted(looked, 'look')}; {ONE_LAUNCH}",
         )
     if refuted is not None:
         return _known(slo, "refuted", None, refuted, _why_refuted(slo, judged, refuted))
@@ -98,7 +102,12 @@ def _why_undecided(slo: SLO, judged: Sequence[Judged]) -> str:
         return "there is no valid open-loop point to certify at"
     point, seen = min(stationary, key=lambda item: _rate(item[0]))
     why = why_unknown(seen.effective_n, seen.share_over or 0.0, slo, ALPHA / len(stationary))
-    return f"at {_rate(point):.3g} rps {why} (99 % shared by {len(stationary)} looks)"
+    return f"at {_rate(point):.3g} rps {why} (99 % shared by {counted(len(stationary), 'look')})"
+
+
+def counted(count: int, noun: str) -> str:
+    """1 look, 3 looks."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _why_no_look(slo: SLO, points: Sequence[PointResult]) -> str:

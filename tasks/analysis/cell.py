@@ -93,7 +93,7 @@ def _grade(
     points: Sequence[PointResult], capacities: Sequence[Capacity], plan: LoadPlan
 ) -> tuple[Grade, tuple[str, ...]]:
     invalid = [point for point in points if not point.summary.valid]
-    named = tuple(f"{point_name(point)} is invalid: {'; '.join(point.summary.invalid_reasons)}" for point in invalid)
+    named = tuple(_why_invalid(point) for point in invalid)
     if len(invalid) == len(points):
         return "F", named or ("no point was measured",)
     if 2 * len(invalid) >= len(points):
@@ -105,6 +105,13 @@ def _grade(
         return "C", named
     open_questions = _open_questions(points, capacities, plan)
     return ("B", open_questions) if open_questions else ("A", ())
+
+
+def _why_invalid(point: PointResult) -> str:
+    """The first reason; the point itself has them all."""
+    first, *others = point.summary.invalid_reasons
+    more = f" (and {len(others)} more reason{'s' if len(others) > 1 else ''})" if others else ""
+    return f"{point_name(point)} is invalid: {first}{more}"
 
 
 def _missing_headline_points(points: Sequence[PointResult]) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ from tasks.analysis.throughput import tokens_of_chunks
 LEVEL = 0.001
 """A sound trial is called drifting once in a thousand: a matrix holds hundreds of trials."""
 
-LEAST_DRIFT = 0.03
-"""A smaller change is left alone, however certain: it is the practical margin of a comparison."""
+LEAST_DRIFT = 0.05
+"""A smaller change is left alone, however certain: it is what a load plan calls no growth."""
 
 NORMAL_QUANTILE = 3.29
 """Two-sided at LEVEL."""

@@ -143,13 +143,11 @@ def correlation_time(series: Floats) -> float:
     power = float(centred @ centred)
     if n < 8 or power == 0.0:
         return 1.0
-    total = 0.0
-    for lag in range(1, n // 2):
-        correlation = float(centred[lag:] @ centred[:-lag]) / power
-        if correlation < 1.96 / np.sqrt(n):
-            break
-        total += correlation
-    return 1 + 2 * total
+    spectrum = np.fft.rfft(centred, 2 * n)
+    correlations = np.fft.irfft(np.abs(spectrum) ** 2)[1 : n // 2] / power
+    within_noise = correlations < 1.96 / np.sqrt(n)
+    first = int(np.argmax(within_noise)) if within_noise.any() else len(correlations)
+    return 1 + 2 * float(correlations[:first].sum())
 
 
 def effective_n_at(series: Floats, quantile: float) -> int:

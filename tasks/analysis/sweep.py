@@ -12,8 +12,13 @@ from tasks.analysis.intervals import certification_requests
 FEWEST_REQUESTS = 8
 """However slow the engine: below that a point shows nothing."""
 
-WAVES = 4
-"""Requests a user at least: a closed loop starts and ends with all of its users at once, and that must stay small."""
+FEWEST_USERS = 8
+"""Saturation is not believed before so many: an engine may gain nothing from two users and a third from eight, once its
+batches fill."""
+
+WAVES = 6
+"""Requests a user at least: while the last ones end, fewer users are at work, which costs up to 1/(2 · WAVES) of the
+throughput."""
 
 
 def next_point(
@@ -77,7 +82,9 @@ def _speed(point: PointResult) -> float:
 def _next_concurrency(plan: LoadPlan, done: Sequence[PointResult]) -> int | None:
     """None once throughput has stopped growing: the point past the peak is the one that shows it."""
     last = max(concurrency_of(point) for point in _of_role(done, "synchronous", "saturation"))
-    if last >= plan.saturation.max_concurrency or is_past_peak(plan, done):
+    if last >= plan.saturation.max_concurrency or (last >= FEWEST_USERS and is_past_peak(plan, done)):
+        return None
+    if not _of_role(done, "synchronous", "saturation")[-1].summary.completed_rps:
         return None
     return min(2 * last, plan.saturation.max_concurrency)
 

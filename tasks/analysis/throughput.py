@@ -6,13 +6,15 @@ import numpy as np
 
 from tasks.analysis.columns import NS_PER_S, Columns, Floats
 
+CLOSED_LOOP_OFFERS_NOTHING = "in closed loop the server's answers set the rate: nothing is offered"
+
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
     """None with its reason under the same name where a figure cannot be told."""
 
     offered_rps: float | None
-    achieved_rps: float
+    achieved_rps: float | None
     completed_rps: float
     output_tokens_per_s: float | None
     input_tokens_per_s: float | None
@@ -33,33 +35,55 @@ def tokens_of_chunks(columns: Columns) -> Floats:
 
 
 def throughput(columns: Columns, *, open_loop: bool) -> Throughput:
-    """Offered, achieved and completed are requests due, sent and completed in W over T_W."""
+    """Offered, achieved and completed are requests due, sent and completed in W over T_W. Where W ends with the last
+    answer of an open loop, nothing is due in its drain, and the first two are rates of the schedule."""
     seconds = columns.window_s
-    achieved = columns.within(columns.sent).sum() / seconds
+    is_drained = open_loop and _ends_with_the_last_answer(columns)
+    due, sent = columns.due[columns.in_window], columns.sent[columns.within(columns.sent)]
+    offered, achieved = (_rate(times, None if is_drained else seconds) for times in (due, sent))
     output, why_output = _output_rate(columns)
     input_, why_input = _input_rate(columns)
     hit_ratio, why_hit = cache_hit_ratio(columns)
     reasons = {
-        "offered_rps": "" if open_loop else "in closed loop the server's answers set the rate: nothing is offered",
+        "offered_rps": _why_nothing_offered(offered) if open_loop else CLOSED_LOOP_OFFERS_NOTHING,
+        "achieved_rps": _why_nothing_offered(achieved),
         "output_tokens_per_s": why_output,
         "input_tokens_per_s": why_input,
         "total_tokens_per_s": why_output or why_input,
         "cache_hit_ratio": why_hit,
     }
     return Throughput(
-        offered_rps=float(columns.in_window.sum() / seconds) if open_loop else None,
-        achieved_rps=float(achieved),
+        offered_rps=offered if open_loop else None,
+        achieved_rps=achieved,
         completed_rps=float((columns.completed & columns.within(columns.end)).sum() / seconds),
         output_tokens_per_s=output,
         input_tokens_per_s=input_,
         total_tokens_per_s=None if output is None or input_ is None else output + input_,
         mean_concurrency=_mean_concurrency(columns),
-        littles_law_concurrency=_littles_law(columns, achieved),
+        littles_law_concurrency=_littles_law(columns, len(sent) / seconds),
         cache_hit_ratio=hit_ratio,
         prompt_tokens=_total(columns.prompt[columns.measured]),
         output_tokens=_total(columns.output[columns.measured]),
         reasons={name: reason for name, reason in reasons.items() if reason},
     )
+
+
+def _why_nothing_offered(rate: float | None) -> str:
+    return "requests at fewer than two times have no rate" if rate is None else ""
+
+
+def _ends_with_the_last_answer(columns: Columns) -> bool:
+    """So ends the window of a trial that is bounded by requests; one bounded by seconds ends when it was told to."""
+    last = np.nanmax(np.concatenate((columns.due, columns.end)))
+    return bool(abs(last - columns.window_ns) < NS_PER_S / 1e6)
+
+
+def _rate(times: Floats, seconds: float | None) -> float | None:
+    """n events in so many seconds; where these are not given, n − 1 gaps from the first to the last, if any."""
+    if seconds is not None:
+        return len(times) / seconds
+    span_s = float(np.ptp(times)) / NS_PER_S if len(times) > 1 else 0.0
+    return (len(times) - 1) / span_s if span_s > 0 else None
 
 
 def _output_rate(columns: Columns) -> tuple[float | None, str]:
@@ -96,11 +120,11 @@ def _mean_concurrency(columns: Columns) -> float:
     return float((end - start).sum() / columns.window_ns)
 
 
-def _littles_law(columns: Columns, achieved_rps: float) -> float | None:
+def _littles_law(columns: Columns, sent_rps: float) -> float | None:
     """λ × mean residence: far from the mean concurrency, the window is no steady state."""
     residence = (columns.end - columns.sent)[columns.within(columns.sent)]
     residence = residence[~np.isnan(residence)]
-    return float(achieved_rps * residence.mean() / NS_PER_S) if len(residence) else None
+    return float(sent_rps * residence.mean() / NS_PER_S) if len(residence) else None
 
 
 def _total(tokens: Floats) -> int | None:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from tasks.loadgen.connection import ConnectFailed, Connection, Dialer
 from tasks.loadgen.exchange import WireEnd
@@ -13,6 +14,9 @@ _OPENING_AT_ONCE = 64
 """More would overflow the backlog of many servers, and a lost SYN costs a second."""
 
 _SPARE = 2
+
+_LONG_CONNECT_NS = 1_000_000
+"""Below it, a fresh connection is opened when it is needed: one that waits may hold a thread of the server."""
 
 
 class Connections:
@@ -30,7 +34,7 @@ class Connections:
         self._fresh = fresh
         self._idle: deque[Connection] = deque()
         self.busy: dict[Reception, Connection] = {}  # in the order of sending
-        self._opening: set[asyncio.Task[None]] = set()
+        self._opening: set[asyncio.Task[Any]] = set()
         self._gate = asyncio.Semaphore(_OPENING_AT_ONCE)
         self._refused = False
         self._shut = False
@@ -49,10 +53,10 @@ class Connections:
 
     def _spare(self) -> int:
         """Held beyond those in use."""
+        took_ns = self._dialer.quickest_ns
         if self._users:
-            return self._users if self._fresh else 0
-        took = self._dialer.connect_ns[-1] / 1e9 if self._dialer.connect_ns else 0.0
-        return _SPARE + int(2 * self._rate_rps * took)
+            return self._users if self._fresh and took_ns > _LONG_CONNECT_NS else 0
+        return _SPARE + int(2 * self._rate_rps * took_ns / 1e9)
 
     def assign(self, reception: Reception) -> None:
         """Sends it now if a connection is ready, else as soon as one is."""
@@ -81,19 +85,24 @@ class Connections:
 
     def _open(self, count: int) -> None:
         for _ in range(count):
-            task = self._loop.create_task(self._open_one())
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            self._opening.add(self._loop.create_task(self._open_one()))
 
     async def _open_one(self) -> None:
+        connection, error = None, ""
         async with self._gate:
             try:
                 connection = await self._dialer.open(self._loop, self)
-            except ConnectFailed as error:
-                self._failed(str(error))
-                return
-        self._refused = False
-        self._use(connection)
+            except ConnectFailed as failure:
+                error = str(failure)
+        # Before anything follows from it: what is counted as opening is what waiting requests may rely on.
+        task = asyncio.current_task()
+        assert task is not None
+        self._opening.discard(task)
+        if connection is None:
+            self._failed(error)
+        else:
+            self._refused = False
+            self._use(connection)
 
     def _failed(self, error: str) -> None:
         self._refused = True

@@ -47,8 +47,8 @@ class Measurement:
         self._agenda = agenda
         self._stock = stock
         self._connections = connections
-        self._clock = clock
-        self._spill = spill
+        self.clock = clock
+        self.spill = spill
         self._on_beat = on_beat
         self._glance = Glance(clock)
         self._loop = asyncio.get_running_loop()
@@ -68,7 +68,7 @@ class Measurement:
 
     async def run(self) -> None:
         """From the first due time until everything is over. GC is the caller's to switch off."""
-        self._clock.sample()
+        self.clock.sample()
         if (first_due := self._agenda.next_due_ns) is None:
             self._finish()
         else:
@@ -80,7 +80,7 @@ class Measurement:
         self._ticker.close()
         self._alarm.close()
         self._connections.shut()
-        self._clock.sample()
+        self.clock.sample()
 
     def cancel(self) -> None:
         """Ends all that is under way, and names all that was not sent."""
@@ -153,11 +153,11 @@ class Measurement:
         seconds, nanoseconds = _pair(reception.end_stamp)
         if seconds < 0:
             return int(nanoseconds)
-        return int(seconds * 1_000_000_000 + nanoseconds - self._clock.latest_offset_ns)
+        return int(seconds * 1_000_000_000 + nanoseconds - self.clock.latest_offset_ns)
 
     def _move_to_disk(self, reception: Reception) -> None:
         self._resident_bytes -= len(reception.data)
-        reception.pieces.append(self._spill.put(reception.data))
+        reception.pieces.append(self.spill.put(reception.data))
         reception.data = bytearray()
 
     def _tick(self) -> None:
@@ -168,7 +168,7 @@ class Measurement:
         if self._ticks % _TICKS_A_BEAT == 0:
             self._beat()
         if self._ticks % _TICKS_A_CLOCK_SAMPLE == 0:
-            self._clock.sample()
+            self.clock.sample()
         self._refill()
         self._tick_due_ns = max(self._tick_due_ns + _TICK_NS, time.monotonic_ns())
         if not self._over.done():
@@ -202,6 +202,6 @@ class Measurement:
         if len(reception.data) < _SPILL_AT_LEAST_BYTES:
             return
         try:
-            reception.pieces.append(self._spill.put(reception.cut()))
+            reception.pieces.append(self.spill.put(reception.cut()))
         except httptools.HttpParserError:
             return  # its end will say so

@@ -16,18 +16,22 @@ _ROOT = Path(__file__).parents[2]
 _PATIENCE_S = 2.0
 
 
+def python_path() -> str:
+    """So that a child finds these packages wherever it is started, and before any namesakes."""
+    return os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH", ""))))
+
+
 class Worker:
     """One client process. Its standard input is what ties its life to ours."""
 
     def __init__(self) -> None:
         (orders, self._orders), (self.reports, reports) = Pipe(duplex=False), Pipe(duplex=False)
         theirs = (orders.fileno(), reports.fileno())
-        paths = [str(_ROOT), os.environ.get("PYTHONPATH", "")]
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "tasks.loadgen.worker", *map(str, theirs)],
             stdin=subprocess.PIPE,
             pass_fds=theirs,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+            env={**os.environ, "PYTHONPATH": python_path()},
             process_group=0,  # Ctrl-C at the terminal is the parent's to hear
         )
         orders.close()

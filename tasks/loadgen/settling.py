@@ -57,11 +57,11 @@ def sharing(times_ns: list[int]) -> int:
 
 def settle(finished: "Finished") -> Share:
     """Parses everything, writes the part file, and gives the memory and the disk back as it goes."""
-    assignment, tally = finished.assignment, Tally()
+    assignment, measured, tally = finished.assignment, finished.measurement, Tally()
     part = assignment.folder / f"requests.{assignment.process}.part"
-    finished.spill.settle()
+    measured.spill.settle()
     write_part(part, batches(finished, tally))
-    finished.spill.close()
+    measured.spill.close()
     return Share(
         part=part,
         last_end_ns=tally.last_end_ns,
@@ -70,27 +70,27 @@ def settle(finished: "Finished") -> Share:
         shared=tally.shared,
         stamps=frozenset(tally.stamps),
         bytes_received=tally.bytes_received,
-        cpu_ns=time.process_time_ns() - finished.cpu_ns,
-        measuring_cpu_ns=finished.measured_cpu_ns - finished.cpu_ns,
-        measuring_wall_ns=finished.ended_ns - finished.began_ns,
-        loop_delay_ns=finished.loop_delay_ns,
+        cpu_ns=time.process_time_ns() - measured.cpu_ns,
+        measuring_cpu_ns=finished.measured_cpu_ns - measured.cpu_ns,
+        measuring_wall_ns=measured.ended_ns - measured.began_ns,
+        loop_delay_ns=measured.loop_delay_ns,
         connect_ns=finished.connect_ns,
-        clock_step_us=finished.clock.largest_step_us(),
+        clock_step_us=measured.clock.largest_step_us(),
         scheduling=finished.scheduling,
-        findings=findings(finished),
+        findings=findings(measured.spill),
     )
 
 
-def findings(finished: "Finished") -> tuple[str, ...]:
+def findings(spill: SpillFile) -> tuple[str, ...]:
     """What only the worker knows."""
-    if finished.spill.error is None:
+    if spill.error is None:
         return ()
-    return (f"received bytes could not be moved to disk, and stayed in memory: {finished.spill.error}",)
+    return (f"received bytes could not be moved to disk, and stayed in memory: {spill.error}",)
 
 
 def batches(finished: "Finished", tally: Tally) -> Iterator[list[RequestRecord]]:
     """Records in batches of about equal size, each reception let go once it is parsed."""
-    receptions, batch, size = finished.receptions, list[RequestRecord](), 0
+    receptions, batch, size = finished.measurement.done, list[RequestRecord](), 0
     receptions.reverse()
     while receptions:
         reception = receptions.pop()
@@ -105,8 +105,8 @@ def batches(finished: "Finished", tally: Tally) -> Iterator[list[RequestRecord]]
 
 def to_record(reception: Reception, finished: "Finished", tally: Tally) -> RequestRecord:
     """One request, parsed and counted."""
-    assignment, raw = finished.assignment, raw_bytes(reception, finished.spill)
-    exchange = to_exchange(reception, raw, finished.clock, assignment)
+    assignment, raw = finished.assignment, raw_bytes(reception, finished.measurement.spill)
+    exchange = to_exchange(reception, raw, finished.measurement.clock, assignment)
     asked = asked_of(reception, exchange, assignment, finished.start_ns)
     record = parse_exchange(exchange, asked, secret=api_key(assignment.target))
     tally.add(raw, record)

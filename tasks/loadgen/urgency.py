@@ -31,7 +31,8 @@ def urgent(*, wanted: bool = True) -> Iterator[str]:
 
 def _ask() -> str:
     with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(_PRIORITY))
+        # Inherited by a thread that is started meanwhile: one without it could be stopped while it holds the GIL.
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(_PRIORITY))
         return "real-time"
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)

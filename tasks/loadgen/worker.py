@@ -5,7 +5,6 @@ Its standard input is a pipe that its owner holds open: when that closes, whatev
 import asyncio
 import contextlib
 import gc
-import importlib
 import os
 import resource
 import select
@@ -20,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
 from multiprocessing.connection import Connection
+from typing import NamedTuple
 
 from tasks.loadgen.agenda import make_agenda
 from tasks.loadgen.assignment import Assignment, Beat, Broke, Cancel, Measured, Parse, Ready, Start
@@ -28,12 +28,10 @@ from tasks.loadgen.connection import Address, Dialer
 from tasks.loadgen.connections import Connections
 from tasks.loadgen.measurement import Measurement
 from tasks.loadgen.poller import Poller, make_poller
-from tasks.loadgen.reception import Reception
 from tasks.loadgen.spill import SpillFile
 from tasks.loadgen.stock import Stock
 from tasks.loadgen.urgency import leaves_room, urgent
 
-_NEEDED_LATER = "tasks.loadgen.settling"
 _CONNECT_TIMEOUT_S = 10.0
 
 
@@ -42,15 +40,9 @@ class Finished:
     """What measuring leaves behind for the parsing."""
 
     assignment: Assignment
-    receptions: list[Reception]
-    clock: ClockLog
-    spill: SpillFile
+    measurement: Measurement
     start_ns: int
-    cpu_ns: int
-    began_ns: int
-    ended_ns: int
     measured_cpu_ns: int
-    loop_delay_ns: "array[int]"
     connect_ns: "array[int]"
     scheduling: str
 
@@ -90,50 +82,53 @@ class Link:
         asyncio.get_running_loop().remove_reader(self._orders.fileno())
 
 
-async def measure(assignment: Assignment, link: Link) -> Finished:
-    """Prepares, waits for the start, measures; a cancelling parent is heard all the while."""
+class Prepared(NamedTuple):
+    """What stands ready before the clock starts."""
+
+    poller: Poller
+    dialer: Dialer
+    connections: Connections
+    stock: Stock
+
+
+async def prepare(assignment: Assignment) -> Prepared:
+    """Bodies are encoded and connections open when it returns."""
     raise_file_limit()
     poller = make_poller(asyncio.get_running_loop())
     dialer = make_dialer(assignment, poller)
-    connections = Connections(
-        dialer,
-        users=len(assignment.user_due_ns),
-        rate_rps=assignment.rate_rps,
-        fresh=assignment.fresh_connections,
-    )
+    users = len(assignment.user_due_ns)
+    connections = Connections(dialer, users=users, rate_rps=assignment.rate_rps, fresh=assignment.fresh_connections)
     stock = Stock(assignment)
     stock.refill()
-    await connections.open_ahead(assignment.count or len(assignment.user_due_ns))
-    importlib.import_module(_NEEDED_LATER)
-    clock, spill = ClockLog(), SpillFile(assignment.folder)
+    await connections.open_ahead(assignment.count or users)
+    return Prepared(poller, dialer, connections, stock)
+
+
+async def measure(assignment: Assignment, link: Link) -> Finished:
+    """Prepares, waits for the start, measures; from then on a cancelling parent is heard."""
+    prepared = await prepare(assignment)
     link.send(Ready())
     order = await link.next_message()
     start_ns = order.at_ns if isinstance(order, Start) else time.monotonic_ns()
     measurement = Measurement(
         assignment,
         agenda=make_agenda(assignment, start_ns),
-        stock=stock,
-        connections=connections,
-        clock=clock,
-        spill=spill,
+        stock=prepared.stock,
+        connections=prepared.connections,
+        clock=ClockLog(),
+        spill=SpillFile(assignment.folder),
         on_beat=link.send_if_heard,
     )
     asyncio.get_running_loop().set_exception_handler(lambda _, context: measurement.fail(context))
     with collection_off(), urgent(wanted=leaves_room(assignment.processes)) as scheduling:
         await run_or_cancel(measurement, link, cancelled=isinstance(order, Cancel))
-    poller.close()
+    prepared.poller.close()
     return Finished(
         assignment=assignment,
-        receptions=measurement.done,
-        clock=clock,
-        spill=spill,
+        measurement=measurement,
         start_ns=start_ns,
-        cpu_ns=measurement.cpu_ns,
-        began_ns=measurement.began_ns,
-        ended_ns=measurement.ended_ns,
         measured_cpu_ns=time.process_time_ns(),
-        loop_delay_ns=measurement.loop_delay_ns,
-        connect_ns=array("q", dialer.connect_ns),
+        connect_ns=array("q", prepared.dialer.connect_ns),
         scheduling=scheduling,
     )
 
@@ -177,7 +172,7 @@ def raise_file_limit() -> None:
 
 def carry_out(assignment: Assignment, link: Link) -> None:
     """One trial: Ready, Measured and the Share are what the parent hears of it, Beats in between."""
-    from tasks.loadgen.settling import settle
+    from tasks.loadgen.settling import settle  # heavy, and here: after the first order, before the clock starts
 
     finished = run_in_loop(assignment, link)
     link.send(Measured())

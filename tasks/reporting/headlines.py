@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from experiments.schema.result import CellResult, CellState
 from tasks.reporting.wording import capacity_text, number, slo_text, variant_names
 
+WEAK_GRADES = frozenset({"D", "E", "F"})
+"""A headline point is missing, or half of the points are invalid."""
+
 LEVEL = 1.03
 """Variants within 3 % of each other are called level: one launch each does not tell them apart."""
 
@@ -15,13 +18,16 @@ def title(cells: Sequence[CellResult]) -> str:
     if not measured:
         return _nothing_measured(cells)
     names = variant_names(cell.variant for cell in cells)
+    among = "" if len(measured) == len(cells) else ", of those that could be measured"
     leaders = {workload: _leaders(measured, workload) for workload in _workloads(measured)}
     sets = {frozenset(cell.variant.id for cell in lead) for lead in leaders.values()}
     if len({cell.variant.id for cell in measured}) == 1:
         return _only_one(measured, names)
     if len(sets) == 1:
         lead = next(iter(leaders.values()))
-        return f"{_listed([names[cell.variant.id] for cell in lead])} {_serve(len(lead))} {_where(list(leaders))}"
+        return (
+            f"{_listed([names[cell.variant.id] for cell in lead])} {_serve(len(lead))} {_where(list(leaders))}{among}"
+        )
     each = [f"{_listed([names[cell.variant.id] for cell in lead])} on {workload}" for workload, lead in leaders.items()]
     return f"No variant leads everywhere: {'; '.join(each)}"
 
@@ -54,6 +60,16 @@ def _where(workloads: Sequence[str]) -> str:
     if len(workloads) == 1:
         return f"on {workloads[0]}"
     return "on both workloads" if len(workloads) == 2 else f"on all {len(workloads)} workloads"
+
+
+def caveat(cells: Sequence[CellResult]) -> str:
+    """Which cells carry little, where there are such; "" where every one carries."""
+    weak = [cell for cell in cells if cell.state is not CellState.MEASURED or cell.grade in WEAK_GRADES]
+    if not weak:
+        return ""
+    names = variant_names(cell.variant for cell in cells)
+    which = _listed([f"{names[cell.variant.id]} on {cell.workload.name}" for cell in weak])
+    return f"{len(weak)} of {len(cells)} cells rest on few valid points or none, and are compared with care: {which}."
 
 
 def findings(cells: Sequence[CellResult], workload: str) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from experiments.schema.result import CellResult, CellState
 from tasks.reporting.cell_section import cell_section
 from tasks.reporting.drawing import legend, svg
-from tasks.reporting.headlines import findings, title
+from tasks.reporting.headlines import caveat, findings, title
 from tasks.reporting.markup import Content, Markup, element, join
 from tasks.reporting.plots import Plot, workload_plots
 from tasks.reporting.summary_table import summary_table
@@ -96,6 +96,7 @@ def _opening(experiment: str, cells: Sequence[CellResult], description: str, wri
             element("h1", f"{title(cells)}."),
             element("p", lede, class_="lede"),
             element("p", description) if description else None,
+            element("p", caveat(cells), class_="caution") if caveat(cells) else None,
             element("p", SYNTHETIC_NOTE, class_="caution") if any(map(is_synthetic, cells)) else None,
         ]
     )
@@ -114,10 +115,8 @@ def _workload(cells: Sequence[CellResult], workload: str, names: Mapping[str, st
     asked = on_it[0].workload
     plots = workload_plots([cell for cell in on_it if cell.points], names)
     figures = [
-        element(
-            "figure", Markup(svg(plot, in_page=True)), element("figcaption", OPEN_CAPTION if index else CLOSED_CAPTION)
-        )
-        for index, plot in enumerate(plots)
+        element("figure", Markup(svg(plot, in_page=True)), element("figcaption", caption))
+        for plot, caption in zip(plots, _captions(plots), strict=True)
     ]
     return element(
         "section",

@@ -104,8 +104,10 @@ def run_status(state: CellState) -> str:
 
 
 def run_name(cell: CellResult) -> str:
-    """As people speak of it."""
-    return f"{cell.variant.label} · {cell.workload.name}"
+    """What differs from cell to cell comes first: the UI cuts long names."""
+    variant = cell.variant
+    engine = f"{variant.engine} {variant.engine_version}"
+    return " · ".join((variant.quantization.value, cell.workload.name, variant.model.name, engine))
 
 
 def cell_description(cell: CellResult) -> str:
@@ -152,7 +154,7 @@ def cell_row(cell: CellResult, *, kept: bool) -> dict[str, object]:
 
 def invocation_description(text: str, rows: Sequence[Mapping[str, object]], experiment_id: str) -> str:
     """Markdown with a link to the run of each cell, measured now or kept from before."""
-    lines = [text, "", "| variant | workload | state | grade | | run |", "|---|---|---|---|---|---|"]
+    lines = [text, "", "| variant | workload | state | grade | when | run |", "|---|---|---|---|---|---|"]
     for row in rows:
         run = row["run_id"]
         link = f"[{str(run)[:8]}](#/experiments/{experiment_id}/runs/{run})" if run else "not published"

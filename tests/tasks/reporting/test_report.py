@@ -81,7 +81,7 @@ def test_every_cell_and_every_point_is_there(page: Path, cells: list[CellResult]
 
 def test_the_title_is_a_finding(page: Path) -> None:
     _, text = read(page)
-    assert "q4_k_m serves the most requests on both workloads." in text
+    assert "q4_k_m serves the most requests on both workloads, of those that could be measured." in text
 
 
 def test_a_failure_has_stage_cause_and_log(page: Path) -> None:
@@ -148,3 +148,9 @@ def test_what_is_not_markup_is_escaped() -> None:
     assert element("p", "<b>", Markup("<i>x</i>"), title='"') == '<p title="&quot;">&lt;b&gt;<i>x</i></p>'
     assert join(["a", None, ["<"]]) == "a&lt;"
     assert element("details", open=True, class_=None) == "<details open></details>"
+
+
+def test_each_kind_of_plot_is_explained_once_a_workload(page: Path) -> None:
+    _, text = read(page)
+    assert text.count("whatever became of the earlier ones") == 2
+    assert text.count("The same rates, seen as p90 E2E.") == 2
