@@ -9,6 +9,11 @@ from typing import Any
 
 from experiments.errors import InputError
 
+LARGEST = 4e9
+"""Seconds: as a Unix time the end of the century, and in ns still an integer of 64 bits."""
+
+LARGEST_COUNT = 2**31 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -33,12 +38,25 @@ class Node:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.wrong(key, f"a number is wanted, not {value!r}")
-        return float(value) if math.isfinite(value) else None
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        if abs(value) > LARGEST:
+            raise self.wrong(key, "no time and no count is so large")
+        return float(value)
 
     def count(self, key: str) -> int | None:
-        """A number that is whole."""
+        """A number that is whole, and not below 0."""
         value = self.number(key)
+        if value is not None and not 0 <= value <= LARGEST_COUNT:
+            raise self.wrong(key, f"{value:g} is no count")
         return None if value is None else round(value)
+
+    def flag(self, key: str) -> bool | None:
+        """None where the field is absent or null."""
+        value = self.fields.get(key)
+        if value is not None and not isinstance(value, bool):
+            raise self.wrong(key, f"true or false is wanted, not {value!r}")
+        return value
 
     def text(self, key: str) -> str | None:
         """None where the field is absent or null."""
@@ -71,8 +89,23 @@ class Node:
 
     def numbers(self, key: str) -> list[float | None]:
         """A list of numbers, None for what is null, NaN or infinite."""
-        values = self.array(key)
-        return [Node(self.file, self.where, {f"{key}[{i}]": v}).number(f"{key}[{i}]") for i, v in enumerate(values)]
+        return [node.number(name) for name, node in self._entries(key)]
+
+    def counts(self, key: str) -> list[int | None]:
+        """A list of whole numbers, not below 0."""
+        return [node.count(name) for name, node in self._entries(key)]
+
+    def spans(self, key: str) -> list[float | None]:
+        """A list of durations, not below 0."""
+        spans = self.numbers(key)
+        for index, span in enumerate(spans):
+            if span is not None and span < 0:
+                raise self.wrong(f"{key}[{index}]", f"{span:g} s is no duration")
+        return spans
+
+    def _entries(self, key: str) -> list[tuple[str, "Node"]]:
+        names = [(f"{key}[{index}]", value) for index, value in enumerate(self.array(key))]
+        return [(name, Node(self.file, self.where, {name: value})) for name, value in names]
 
 
 def read_documents(path: Path) -> list[Node]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from experiments.errors import InputError
 from experiments.schema.load import Load
 from experiments.schema.result import ImportedFrom
 from experiments.schema.workload import Workload
@@ -49,11 +50,15 @@ def nanoseconds(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds * NS_PER_S)
 
 
-def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """The records, in the order given; what a row does not name is null. A list of chunks is never null."""
+def table_of(rows: Sequence[Mapping[str, Any]], file: str) -> pa.Table:
+    """The records, in the order given; what a row does not name is null. A list of chunks is never null. Raises
+    InputError where a number does not fit."""
     blank: dict[str, Any] = {name: [] for name in ("chunk_at_ns", "chunk_tokens", "chunk_is_answer")}
     whole = [blank | {"index": index, "output_tokens_source": "unknown"} | dict(row) for index, row in enumerate(rows)]
-    return pa.Table.from_pylist(whole, schema=SCHEMA)
+    try:
+        return pa.Table.from_pylist(whole, schema=SCHEMA)
+    except (OverflowError, pa.ArrowException) as error:
+        raise InputError(f"{file}: its numbers make no times or counts of requests: {error}") from None
 
 
 def workload_of(endpoint: str, prompts: Sequence[int | None], outputs: Sequence[int | None]) -> Workload:

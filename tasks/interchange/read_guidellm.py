@@ -95,7 +95,7 @@ def _trial(benchmark: Node, version: str) -> Imported:
             file=file_name(benchmark.file),
             model=backend.text("model") or "",
         ),
-        table=table_of(rows),
+        table=table_of(rows, benchmark.file),
         window=window,
         load=load,
         workload=workload_of(endpoint, [r["prompt_tokens"] for r in rows], [r["output_tokens"] for r in rows]),
@@ -127,7 +127,7 @@ def _request(request: Node, outcome: Outcome) -> dict[str, Any]:
     timings, ours = info.child("timings"), request.child("dyno")
     sent = timings.number("request_start")
     ended = timings.number("request_end")
-    if ended is None and ours.fields.get("has_end") is not False:
+    if ended is None and ours.flag("has_end") is not False:
         ended = _gave_up(timings, outcome)
     chunks, is_answer = _chunks(timings)
     asked = {name: ours.count(name) for name in ("prompt_tokens_asked", "output_tokens_asked")}
@@ -145,8 +145,8 @@ def _request(request: Node, outcome: Outcome) -> dict[str, Any]:
         "finish_reason": ours.text("finish_reason"),
         "outcome": _marked_outcome(ours, outcome),
         "error": info.text("error"),
-        "in_window": ours.fields.get("in_window"),
-        "process": info.count("scheduler_process_id"),
+        "in_window": ours.flag("in_window"),
+        "process": None if info.fields.get("scheduler_process_id") == -1 else info.count("scheduler_process_id"),
     }
 
 
@@ -170,6 +170,8 @@ def _chunks(timings: Node) -> tuple[list[int], list[bool]]:
     first, last = timings.number("first_token_iteration"), timings.number("last_token_iteration")
     if first is None or last is None:
         return [], []
+    if last < first:
+        raise timings.wrong("last_token_iteration", "before first_token_iteration")
     answer = timings.number("first_output_token_iteration")
     if (timings.count("token_iterations") or 0) < 2 and last <= first:
         return [round(first * 1e9)], [answer is not None]

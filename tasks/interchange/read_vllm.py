@@ -66,8 +66,8 @@ def read_vllm(path: Path) -> list[Imported]:
 class _Arrays:
     """The per-request arrays of one result, all of one length."""
 
-    prompts: list[float | None]
-    outputs: list[float | None]
+    prompts: list[int | None]
+    outputs: list[int | None]
     starts: list[float | None]
     ttfts: list[float | None]
     errors: list[Any]
@@ -92,7 +92,7 @@ def _trial(result: Node) -> Imported:
     unknown += [] if arrays.itls is not None else [f"chunk times: {NO_VLLM_CHUNKS}"]
     return Imported(
         source=ImportedFrom(tool="vllm", file=file_name(result.file), model=result.text("model_id") or ""),
-        table=table_of(rows),
+        table=table_of(rows, result.file),
         window=_window(result, rows),
         load=load,
         workload=workload_of(endpoint, [r["prompt_tokens"] for r in rows], [r["output_tokens"] for r in rows]),
@@ -109,13 +109,13 @@ def _arrays(result: Node) -> _Arrays:
     if missing:
         raise InputError(_why_missing(result, missing))
     arrays = _Arrays(
-        prompts=result.numbers("input_lens"),
-        outputs=result.numbers("output_lens"),
+        prompts=result.counts("input_lens"),
+        outputs=result.counts("output_lens"),
         starts=result.numbers("start_times"),
-        ttfts=result.numbers("ttfts"),
+        ttfts=result.spans("ttfts"),
         errors=result.array("errors"),
         itls=_itls(result) if isinstance(result.fields.get("itls"), list) else None,
-        latencies=result.numbers("latencies"),
+        latencies=result.spans("latencies"),
         queues=result.numbers("queue_times"),
     )
     _check_lengths(result, len(arrays))
@@ -138,7 +138,7 @@ def _itls(result: Node) -> list[list[float]]:
     gaps = []
     for index, value in enumerate(result.array("itls")):
         key = f"itls[{index}]"
-        told = Node(result.file, "", {key: value}).numbers(key)
+        told = Node(result.file, "", {key: value}).spans(key)
         if None in told:
             raise result.wrong(key, "a gap is null or not finite")
         gaps.append([gap for gap in told if gap is not None])
@@ -156,7 +156,7 @@ def _request(arrays: _Arrays, i: int, endpoint: str, is_ours: bool, tells_due: b
     outcome, error = _outcome(arrays, i, is_ours)
     sent = None if outcome is Outcome.NEVER_SENT else arrays.starts[i]
     chunks = _chunks(arrays, i, sent)
-    output = round(arrays.outputs[i] or 0) or None
+    output = arrays.outputs[i] or None
     end = _end(arrays, i, sent, chunks, outcome)
     is_one_each = endpoint == "completions" and arrays.itls is not None and output == len(chunks)
     queue = arrays.queues[i] if tells_due else None
@@ -168,7 +168,7 @@ def _request(arrays: _Arrays, i: int, endpoint: str, is_ours: bool, tells_due: b
         "chunk_at_ns": chunks,
         "chunk_tokens": [1 if is_one_each else None] * len(chunks),
         "chunk_is_answer": [True] * len(chunks),
-        "prompt_tokens": None if arrays.prompts[i] is None else round(arrays.prompts[i] or 0),
+        "prompt_tokens": arrays.prompts[i],
         "output_tokens": output,
         "outcome": outcome.value,
         "error": error,

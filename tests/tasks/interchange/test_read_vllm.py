@@ -147,6 +147,9 @@ def test_what_is_no_result_is_refused(tmp_path: Path, text: str, message: str) -
         ({"itls": [[0.1], None, [], [], [math.nan]]}, r"itls\[4\]: a gap is null"),
         ({"ttfts": [0.1, "x", 0, 0, 0]}, r"ttfts\[1\]: a number is wanted, not 'x'"),
         ({"model_id": 3}, "model_id: a text is wanted"),
+        ({"ttfts": [0.1, -0.2, 0, 0, 0]}, r"ttfts\[1\]: -0.2 s is no duration"),
+        ({"output_lens": [1, 1, -1, 0, 0]}, r"output_lens\[2\]: -1 is no count"),
+        ({"start_times": [1e10, 0, 0, 0, 0]}, r"start_times\[0\]: no time and no count is so large"),
     ],
 )
 def test_a_field_that_cannot_be_is_named(vllm_file: File, changes: dict[str, Any], message: str) -> None:
