@@ -339,12 +339,12 @@ def ui(
     """Opens the MLflow and Prefect UIs over this store on loopback; Ctrl-C ends both."""
     from flows.user_interfaces import serve_user_interfaces
 
-    def show(addresses: dict[str, str]) -> None:
+    def show(addresses: dict[str, str], runs: dict[str, str]) -> None:
         if as_json:
-            _print_json(addresses)
+            _print_json(addresses | {"runs": runs})
         else:
-            for name, address in addresses.items():
-                print(f"{name:<10}{address}")
+            for name, address in [*addresses.items(), *((f"runs of {name}", page) for name, page in runs.items())]:
+                print(f"{name:<10}  {address}")
         sys.stdout.flush()
         _note("Ctrl-C ends both.")
 
