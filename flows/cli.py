@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
+from errno import EACCES, EDQUOT, EIO, EISDIR, EMFILE, ENAMETOOLONG, ENFILE, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from experiments.errors import EXIT_INTERRUPTED, EXIT_MEASUREMENT, EXIT_OK, DynoError
+from experiments.errors import EXIT_INTERRUPTED, EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, DynoError, Interrupted
 
 app = typer.Typer(
     name="dyno",
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+_OF_THE_MACHINE = (EACCES, EPERM, ENOSPC, EDQUOT, EROFS, EIO, ENOTDIR, EISDIR, ENAMETOOLONG, EMFILE, ENFILE)
 Endpoints = StrEnum("Endpoints", ["completions", "chat"])
 Formats = StrEnum("Formats", ["guidellm", "vllm"])
 File = Annotated[Path, typer.Argument(help="an experiment file", metavar="FILE")]
@@ -34,6 +36,7 @@ Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout;
 def main() -> None:
     """Runs a command; errors that a person can mend are said without a traceback."""
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)  # a shell script's background job is born deaf to it
     try:
         returned = app(standalone_mode=False)
         status = returned if isinstance(returned, int) else EXIT_OK
@@ -45,6 +48,8 @@ def main() -> None:
     except BrokenPipeError:
         status = EXIT_OK
         sys.stderr.close()
+    except OSError as error:
+        status = _system_error(error)
     except Exception as error:
         status = _usage_error(error)
     if status == EXIT_INTERRUPTED:
@@ -53,7 +58,7 @@ def main() -> None:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    raise Interrupted
 
 
 def _usage_error(error: Exception) -> int:
@@ -63,6 +68,14 @@ def _usage_error(error: Exception) -> int:
         raise error
     show()
     return status
+
+
+def _system_error(error: OSError) -> int:
+    """A full disk or a folder that may not be written is the machine's trouble, and no defect of ours."""
+    if error.errno not in _OF_THE_MACHINE:
+        raise error
+    _note(f"{error.filename or 'the disk'}: {error.strerror}; make room for it, or give another folder")
+    return EXIT_SETUP
 
 
 def _say_error(error: DynoError) -> None:
@@ -203,7 +216,7 @@ def load(
     how = cli_load.checked(cli_load.load_of, concurrency=concurrency, rate=rate, arrivals=arrivals, trace=trace)
     stop = cli_load.checked(cli_load.stop_of, load=how, requests=requests, seconds=seconds, ramp_seconds=ramp_seconds)
     plan = TrialPlan(
-        endpoint=Endpoint(cli_load.server_root(url), model, api_key_env),
+        endpoint=Endpoint(cli_load.server_root(url), model, cli_load.api_key_variable(api_key_env)),
         dialect=cli_load.GREEDY,
         workload=cli_load.workload_of(how, endpoint.value, prompt_tokens, output_tokens),
         load=how,
@@ -214,8 +227,9 @@ def load(
         fresh_connections=fresh_connections,
         tokenizer=tokenizer,
     )
+    slos, folder = cli_load.slos_of(slo or []), cli_load.folder_for(out)
     with _logs_shown():
-        result = cli_load.measure(cli_load.point_of(how, stop), plan, cli_load.slos_of(slo or []), out)
+        result = cli_load.measure(cli_load.point_of(how, stop), plan, slos, folder)
     from tasks.analysis.trial_json import trial_json
 
     if as_json:
@@ -400,12 +414,12 @@ def ui(
     """Opens the MLflow and Prefect UIs over this store on loopback; Ctrl-C ends both."""
     from flows.user_interfaces import serve_user_interfaces
 
-    def show(addresses: dict[str, str]) -> None:
+    def show(addresses: dict[str, str], runs: dict[str, str]) -> None:
         if as_json:
-            _print_json(addresses)
+            _print_json(addresses | {"runs": runs})
         else:
-            for name, address in addresses.items():
-                print(f"{name:<10}{address}")
+            for name, address in [*addresses.items(), *((f"runs of {name}", page) for name, page in runs.items())]:
+                print(f"{name:<10}  {address}")
         sys.stdout.flush()
         _note("Ctrl-C ends both.")
 

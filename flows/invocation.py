@@ -137,7 +137,6 @@ def _conclude(order: ExperimentOrder, campaign: Campaign, planned: list[PlannedC
     home = open_home()
     if not order.variants:
         log.info("nothing to measure: %d cells are kept from before; --force measures again", len(order.kept))
-        order = _opened(order, home, campaign)
     is_published = publish(order, home, campaign, _results(campaign, planned))
     results = _results(campaign, planned)
     body = {

@@ -30,11 +30,15 @@ def open_invocation(order: ExperimentOrder, home: Home, campaign: Campaign) -> s
 
 
 def publish(order: ExperimentOrder, home: Home, campaign: Campaign, results: Sequence[CellResult]) -> bool:
-    """Writes the report, and tells MLflow what it does not know yet; False where MLflow is out of reach."""
+    """Writes the report, and tells MLflow what it does not know yet; False where MLflow is out of reach.
+
+    Where no invocation could be opened before, or none was needed, it is opened now."""
     report = campaign.folder / "report.html"
     write_report(report, experiment=order.experiment, description=order.description, cells=results)
     log.info("report: %s", report)
     try:
+        run_id = order.invocation_run_id or open_invocation(order, home, campaign)
+        order = order.model_copy(update={"invocation_run_id": run_id})
         tracked = [_tracked(result, home, campaign, order.invocation_run_id) for result in results]
         close_invocation(order, home, tracked, status="FINISHED", report=report)
     except PublishError as error:

@@ -56,7 +56,8 @@ class Caller:
     @property
     def where(self) -> str:
         """Scheme, host and port, without what else a URL may hold."""
-        return f"{self._url.scheme}://{self._url.hostname}:{self._port}"
+        host = f"[{self._url.hostname}]" if ":" in (self._url.hostname or "") else self._url.hostname
+        return f"{self._url.scheme}://{host}:{self._port}"
 
     def get(self, path: str, *, timeout_s: float | None = None) -> Reply:
         return self._call("GET", path, (), b"", timeout_s or self._timeout_s)
@@ -146,4 +147,6 @@ def _key_in(endpoint: Endpoint) -> str:
 
 
 def _why(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{error.verify_message}; SSL_CERT_FILE=FILE names certificates to trust"
     return one_line(error.strerror or str(error) or type(error).__name__)
