@@ -52,6 +52,7 @@ def launch_spec(variant: Variant) -> LaunchSpec:
         argv=(),
         url=root,
         ready_path="/v1/models",
+        version_path="/version",
         served_model=source.repo if source.kind == "hub" else "",
         declared=tuple((name, str(getattr(variant, name))) for name in DECLARED),
     )

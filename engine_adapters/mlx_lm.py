@@ -1,7 +1,8 @@
 """mlx-lm's server on the CPU: continuous batching, comments before the first token, one thread of computing.
 
-Its habits: ignore_eos and min_tokens are ignored (the pre-flight biases the ends of answers away instead); a prompt of
-token ids kills its generation thread, and with it every later request; a request with a seed is served alone.
+Its habits: ignore_eos and min_tokens are ignored (the pre-flight biases the ends of answers away instead); a prompt is
+one text (token ids are refused, a list of texts ends the generation thread and with it every later request); a request
+with a seed is served alone; each connection is closed after its answer; no check of a request's length.
 """
 
 from engine_adapters.base import (

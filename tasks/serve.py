@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine_adapters import ADAPTERS
+from experiments.errors import LaunchError
 from experiments.schema.variant import Variant
 from tasks.serving.environment import Environment
 from tasks.serving.server import Server, attached_server, running_server
@@ -34,6 +35,7 @@ def serve(variant: Variant, *, loadable: Loadable | None, log_file: Path, leases
     spec, dialect = adapter.launch_spec(variant), adapter.request_dialect(variant)
     if loadable is None:
         server = attached_server(spec, dialect, log=log_file, say=log.info)
+        _check_version(server, variant)
         log.info("attached to %s, which serves %s", server.url, server.model)
         yield server
         return
@@ -47,8 +49,18 @@ def serve(variant: Variant, *, loadable: Loadable | None, log_file: Path, leases
         what=f"the server of {variant.label}",
         say=log.info,
     ) as server:
+        _check_version(server, variant)
         log.info("ready after %.1f s at %s", server.timings_s["first_token_s"], server.url)
         yield server
+
+
+def _check_version(server: Server, variant: Variant) -> None:
+    """A build's local part (`+cpu`) does not make it another release. Raises LaunchError."""
+    told, asked = server.version, variant.engine_version
+    if told and told.partition("+")[0] != asked.partition("+")[0]:
+        raise LaunchError(
+            f"the server says that it is version {told}, and {asked} was asked for", log_excerpt=server.log_tail()
+        )
 
 
 def launched(variant: Variant, server: Server) -> dict[str, object]:

@@ -177,7 +177,14 @@ def _generates(client: httpx.Client, body: Mapping[str, object], limit: float, s
             f"the server refuses a request for one token: http {answer.status_code}: {answer.text[:200]}",
             log_excerpt=server.log_tail(),
         )
-    return answer.status_code == 200 and bool(answer.json().get("choices"))
+    return answer.status_code == 200 and _has_choices(answer)
+
+
+def _has_choices(answer: httpx.Response) -> bool:
+    """A server that only knows how to stream does so even where it was not asked to."""
+    if answer.headers.get("content-type", "").startswith("text/event-stream"):
+        return '"choices"' in answer.text
+    return bool(answer.json().get("choices"))
 
 
 def _how_it_ended(process: GuardedProcess) -> str:

@@ -138,7 +138,7 @@ def test_an_engine_that_is_killed_while_it_answers_is_in_the_records_and_nothing
 
 
 def test_token_ids_are_said_to_those_only_that_take_them(another: Running) -> None:
-    """Why some dialects have none. Of mlx-lm its reference says that they end it: nothing is asked of it afterwards."""
+    """Why some dialects have none. What a prompt that is not one text leaves of an engine is not asked."""
     status = another.ask([300, 301, 302], 3).status_code
     assert (status == 200) is another.dialect.token_id_prompts
     assert status == 200 or 400 <= status < 500
