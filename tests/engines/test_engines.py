@@ -113,6 +113,14 @@ def test_another_models_name_fails_by_name_and_spoils_nothing(running: Running, 
     assert running.ask(SHORT_PROMPT, 3).json()["usage"]["completion_tokens"] == 3
 
 
+def test_token_ids_are_said_to_those_only_that_take_them(running: Running) -> None:
+    """Why some dialects have none."""
+    status = running.ask([300, 301, 302], 3).status_code
+    assert (status == 200) is running.dialect.token_id_prompts
+    assert status == 200 or 400 <= status < 500
+    assert running.ask(SHORT_PROMPT, 3).status_code == 200
+
+
 def test_an_engine_that_is_killed_while_it_answers_is_in_the_records_and_nothing_hangs(
     another: Running, tmp_path: Path
 ) -> None:
@@ -135,10 +143,3 @@ def test_an_engine_that_is_killed_while_it_answers_is_in_the_records_and_nothing
     assert all(row["error"].startswith(("truncated", "reset")) for row in cut)
     with pytest.raises(ServerDied, match="was killed by a signal"):
         another.server.check_alive()
-
-
-def test_token_ids_are_said_to_those_only_that_take_them(another: Running) -> None:
-    """Why some dialects have none. What a prompt that is not one text leaves of an engine is not asked."""
-    status = another.ask([300, 301, 302], 3).status_code
-    assert (status == 200) is another.dialect.token_id_prompts
-    assert status == 200 or 400 <= status < 500
