@@ -71,8 +71,9 @@ class Caller:
         try:
             with self._connect(self._timeout_s) as sock:
                 sock.sendall(self._head("POST", path, headers, body, connection="keep-alive") + body)
-                if _read(sock, reader, time.monotonic() + self._timeout_s) is not WireEnd.COMPLETE:
-                    return None
+                end = _read(sock, reader, time.monotonic() + self._timeout_s)
+                if end is not WireEnd.COMPLETE:
+                    return False if reader.finish().ended(end) else None  # its end was the end of the answer
                 sock.settimeout(CLOSING_S)
                 return bool(sock.recv(1))
         except TimeoutError:
