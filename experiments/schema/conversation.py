@@ -65,6 +65,11 @@ class Conversation(Spec):
         """Of any conversation."""
         return self.turns if isinstance(self.turns, int) else self.turns.max
 
+    def context_tokens(self, prompt_tokens: int, output_tokens: int) -> int:
+        """What the last turn of the longest conversation takes, given the workload's own lengths."""
+        first, later = self.first_prompt_tokens or prompt_tokens, self.turn_prompt_tokens or prompt_tokens
+        return first + (self.most_turns - 1) * later + self.most_turns * output_tokens
+
     @property
     def mean_turns(self) -> float:
         """Of the conversations together."""

@@ -40,8 +40,9 @@ class TurnBodies:
 
     def prompt(self, index: int, turn: int, tokens: int) -> bytes:
         """What the user says in one turn, as JSON."""
-        prompts = self.later if turn else self.source.prompts
-        return prompts.render(self.source.seed, self.source.salt, index, tokens)
+        if turn == 0:
+            return self.source.prompt(index, tokens)
+        return self.later.render(self.source.seed, self.source.salt, index, tokens)
 
 
 def turn_bodies(source: BodySource, *, chat: bool) -> TurnBodies:
