@@ -105,6 +105,7 @@ SCRIPTS: dict[str, dict[str, Any]] = {
     "no-done": {"done": False},
     "cached": {"cached_tokens": 5},
     "says-which": {"says_which": True},
+    "context-1": {"context": 1},
     "context-30": {"context": 30},
     # transport
     "length-framed": {"framing": "length"},
@@ -369,7 +370,7 @@ class FakeEngine:
 
     def stop(self) -> None:
         """All connections are cut."""
-        if self._loop is not None and self._stop is not None:
+        if self._loop is not None and self._stop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop.set)
 
     async def serve(self) -> None:

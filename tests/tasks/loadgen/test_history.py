@@ -38,7 +38,7 @@ def test_an_ordinary_stream_is_repeated_though_most_of_it_is_never_decoded() -> 
 
 
 def test_reasoning_and_tool_calls_are_no_part_of_what_is_repeated() -> None:
-    call = {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}
+    call: dict[str, Any] = {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}
     thoughts = [delta(reasoning_content=f"hm{number}") for number in range(4)]
     answer = answer_to(*thoughts, delta(content="yes"), delta(**call), delta(content=[{"type": "text", "text": "!"}]))
     assert said(answer) == "yes!"
