@@ -190,6 +190,8 @@ def load(
     prompt_tokens: Annotated[int | None, typer.Option(min=1)] = None,
     output_tokens: Annotated[int | None, typer.Option(min=1)] = None,
     endpoint: Annotated[Endpoints, typer.Option()] = Endpoints.completions,
+    turns: Annotated[int | None, typer.Option(min=2, max=1000, help="conversations of so many requests each")] = None,
+    think_seconds: Annotated[float | None, typer.Option(min=0, help="between an answer and the next turn")] = None,
     tokenizer: Annotated[Path | None, typer.Option(help="a folder with tokenizer.json")] = None,
     ramp_seconds: Annotated[float, typer.Option(min=0, help="outside the window of a timed load")] = 0.0,
     timeout_seconds: Annotated[float, typer.Option(min=0.001, help="of each request")] = 120.0,
@@ -215,10 +217,12 @@ def load(
 
     how = cli_load.checked(cli_load.load_of, concurrency=concurrency, rate=rate, arrivals=arrivals, trace=trace)
     stop = cli_load.checked(cli_load.stop_of, load=how, requests=requests, seconds=seconds, ramp_seconds=ramp_seconds)
+    workload = cli_load.workload_of(how, endpoint.value, prompt_tokens, output_tokens)
+    conversation = cli_load.conversation_of(how, turns, think_seconds)
     plan = TrialPlan(
         endpoint=Endpoint(cli_load.server_root(url), model, cli_load.api_key_variable(api_key_env)),
         dialect=cli_load.GREEDY,
-        workload=cli_load.workload_of(how, endpoint.value, prompt_tokens, output_tokens),
+        workload=workload.model_copy(update={"conversation": conversation}),
         load=how,
         stop=stop,
         seed=seed,

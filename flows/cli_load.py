@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from engine_adapters.base import RequestDialect
 from experiments.errors import InputError
+from experiments.schema.conversation import Conversation
 from experiments.schema.load import (
     ArrivalProcess,
     ClosedLoop,
@@ -163,6 +164,17 @@ def workload_of(load: Load, endpoint: str, prompt_tokens: int | None, output_tok
         raise InputError(f"give {' and '.join(name for name, is_missing in missing.items() if is_missing)}")
     lengths = {"prompt_tokens": prompt_tokens or 1, "output_tokens": output_tokens or 1}
     return Workload.model_validate({"name": "load", "endpoint": endpoint, **lengths})
+
+
+def conversation_of(load: Load, turns: int | None, think_seconds: float | None) -> Conversation | None:
+    """None without --turns. A trace replays single requests."""
+    if turns is None:
+        if think_seconds is not None:
+            raise InputError("--think-seconds goes with --turns")
+        return None
+    if isinstance(load, OpenLoop) and isinstance(load.arrivals, Trace):
+        raise InputError("--turns goes with --concurrency or --rate, not with --trace")
+    return Conversation(turns=turns, think_time_s=think_seconds or 0.0)
 
 
 def checked(make: Any, **fields: Any) -> Any:

@@ -33,11 +33,16 @@ def warm_up(plan: TrialPlan, folder: Path, pool: Pool, *, max_seconds: float) ->
     preflight = run_preflight(plan)
     for finding in preflight.findings:
         log.warning("pre-flight: %s", finding)
+    alone = plan.workload.model_copy(update={"conversation": None})  # nobody thinks while an engine warms up
     windows: list[int] = []
     limit, rate_rps = time.monotonic() + max_seconds, 0.0
     while not is_steady(windows) and time.monotonic() < limit:
         round_plan = replace(
-            plan, load=ClosedLoop(concurrency=1), stop=StopRule(seconds=ROUND_S), seed=_seed(plan, windows)
+            plan,
+            workload=alone,
+            load=ClosedLoop(concurrency=1),
+            stop=StopRule(seconds=ROUND_S),
+            seed=_seed(plan, windows),
         )
         records = run_trial(round_plan, preflight, out_dir=folder / "warm-up", pool=pool)
         table = read_records(records.parquet)

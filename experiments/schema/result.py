@@ -77,6 +77,22 @@ class SLOAttainment(Spec):
     reason: str = ""
 
 
+TURN_FIGURES = ("ttft_ms", "tpot_ms", "e2e_ms", "prompt_tokens", "cache_hit_ratio")
+
+
+class TurnSummary(Spec):
+    """The k-th turns of all conversations, due in W; `turn` counts from 0. `figures` holds TURN_FIGURES, each over the
+    completed requests; there `cache_hit_ratio` is a share of each prompt, while the field is that of all their tokens.
+    """
+
+    turn: int
+    requests: int
+    outcomes: dict[str, int]
+    cache_hit_ratio: float | None = None
+    figures: dict[str, Distribution] = Field(default_factory=dict)
+    reasons: dict[str, str] = Field(default_factory=dict)
+
+
 class TrialSummary(Spec):
     """All statistics of one trial. Rates are per second of the window W, which is `window_s` long.
 
@@ -109,6 +125,7 @@ class TrialSummary(Spec):
     lateness_ms: Distribution = Distribution()
     client: dict[str, Any] = Field(default_factory=dict)
     slos: tuple[SLOAttainment, ...] = ()
+    turns: tuple[TurnSummary, ...] = ()
     reasons: dict[str, str] = Field(default_factory=dict)
 
 

@@ -15,6 +15,7 @@ from tasks.analysis.distributions import absent, distribution, independent_at, l
 from tasks.analysis.drift import Drift, drift
 from tasks.analysis.goodput import joint_attainment, slo_attainments
 from tasks.analysis.throughput import throughput
+from tasks.analysis.turns import turn_summaries
 from tasks.analysis.validity import error_share, invalid_reasons, lateness_ms
 from tasks.loadgen.record import Outcome
 
@@ -57,6 +58,7 @@ def summarize_trial(
         lateness_ms=_lateness(columns),
         client=dict(client),
         slos=slo_attainments(columns, slos, overloaded=overloaded),
+        turns=turn_summaries(columns),
     )
 
 

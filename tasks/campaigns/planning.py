@@ -79,6 +79,8 @@ def refusal(variant: Variant, workload: Workload) -> tuple[str, str] | None:
     except UnsupportedVariant as unsupported:
         return unsupported.field, str(unsupported)
     needed, room = workload.prompt_tokens + workload.output_tokens, _context(variant)
+    if workload.conversation is not None:
+        needed = workload.conversation.context_tokens(workload.prompt_tokens, workload.output_tokens)
     if room is not None and needed > room:
         return "max_model_len", f"{workload.name} needs {needed} tokens of context, and there are {room}"
     return None

@@ -92,7 +92,11 @@ class BodySource:
 
     def body(self, index: int, prompt_tokens: int, output_tokens: int) -> bytes:
         """JSON; the same bytes for the same arguments in every process."""
-        return self.around(self.prompts.render(self.seed, self.salt, index, prompt_tokens), output_tokens)
+        return self.around(self.prompt(index, prompt_tokens), output_tokens)
+
+    def prompt(self, index: int, tokens: int) -> bytes:
+        """What a request says, as JSON."""
+        return self.prompts.render(self.seed, self.salt, index, tokens)
 
     def around(self, prompt: bytes, output_tokens: int) -> bytes:
         """The body of a request for this prompt, given as JSON."""

@@ -32,7 +32,9 @@ def examine_lengths(probe: Probe, own_words: tuple[str, ...]) -> None:
     """Fits probe.prompts to the server's count; a finding where the count stays off or unknown.
 
     `own_words` are words of the model's own vocabulary, where a tokenizer was given."""
-    asked = probe.plan.workload.prompt_tokens
+    workload = probe.plan.workload
+    first = workload.conversation.first_prompt_tokens if workload.conversation else None
+    asked = first or workload.prompt_tokens
     try:
         if isinstance(probe.prompts, TokenPrompts):
             _fit_ids(probe, probe.prompts, asked)

@@ -33,6 +33,8 @@ class RequestRecord:
 
     `chunk_at_ns[k]` is when the k-th token-bearing chunk arrived, `chunk_tokens[k]` how many tokens it bore (None: not
     known, see `chunk_tokens` of measurement.md), `chunk_is_answer[k]` whether it was answer rather than reasoning.
+    `conversation` and `turn` count from 0; None outside conversations. `prompt_tokens_asked` is None where nobody can
+    know it: in a later turn whose history is told as text.
     """
 
     index: int
@@ -44,7 +46,7 @@ class RequestRecord:
     chunk_at_ns: list[int]
     chunk_tokens: list[int | None]
     chunk_is_answer: list[bool]
-    prompt_tokens_asked: int
+    prompt_tokens_asked: int | None
     prompt_tokens: int | None
     output_tokens_asked: int
     output_tokens: int | None
@@ -58,6 +60,8 @@ class RequestRecord:
     process: int
     connection_reused: bool
     stamp: str  # "kernel" or "user"
+    conversation: int | None = None
+    turn: int | None = None
 
 
 SCHEMA = pa.schema(
@@ -85,6 +89,8 @@ SCHEMA = pa.schema(
         pa.field("process", pa.int32()),
         pa.field("connection_reused", pa.bool_()),
         pa.field("stamp", pa.string()),
+        pa.field("conversation", pa.int64()),
+        pa.field("turn", pa.int32()),
     ]
 )
 
@@ -105,5 +111,5 @@ def write_records(path: Path, table: pa.Table) -> None:
 
 
 def read_records(path: Path) -> pa.Table:
-    """The table as written, chunk columns included."""
+    """The table as written, chunk columns included. Columns that an older file has not are null."""
     return pq.read_table(path, schema=SCHEMA)

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from experiments.errors import DynoError, InputError, MeasurementError
 from experiments.schema.load import ClosedLoop, OpenLoop
-from tasks.loadgen.assignment import Assignment, Beat, Cancel, Measured, Parse, Ready, Share, Source, Start, Target
+from tasks.loadgen.assignment import Assignment, Beat, Cancel, Measured, Parse, Ready, Share, Start, Target
+from tasks.loadgen.body import BodySource
+from tasks.loadgen.history import turn_bodies
 from tasks.loadgen.payload import body_source
 from tasks.loadgen.plan import Endpoint, Progress, TrialPlan, TrialRecords
 from tasks.loadgen.pool import Pool, Worker, ready_workers
@@ -92,8 +94,11 @@ class _Trial:
         target = target_of(self._plan.endpoint)
         return [self._assignment(process, schedule, source, target) for process in range(self._processes)]
 
-    def _assignment(self, process: int, schedule: Schedule, source: Source, target: Target) -> Assignment:
-        plan, count, mine = self._plan, schedule.count, slice(process, None, self._processes)
+    def _assignment(self, process: int, schedule: Schedule, source: BodySource, target: Target) -> Assignment:
+        plan, mine = self._plan, slice(process, None, self._processes)
+        talks, count = schedule.dialogue is not None, schedule.count
+        if schedule.dialogue is not None:
+            count = schedule.dialogue.count
         return Assignment(
             process=process,
             processes=self._processes,
@@ -105,8 +110,8 @@ class _Trial:
             think_ns=round(plan.load.think_time_s * NS) if isinstance(plan.load, ClosedLoop) else 0,
             window_from_ns=schedule.window_from_ns,
             until_ns=schedule.until_ns,
-            prompt_tokens=_share_of(schedule.prompt_tokens, mine),
-            output_tokens=_share_of(schedule.output_tokens, mine),
+            prompt_tokens=_share_of(schedule.prompt_tokens, slice(None) if talks else mine),
+            output_tokens=_share_of(schedule.output_tokens, slice(None) if talks else mine),
             rate_rps=_rate_rps(plan, schedule) / self._processes,
             timeout_ns=round(plan.timeout_s * NS),
             # A server that closes after each answer would break every request on a connection that is reused.
@@ -115,6 +120,8 @@ class _Trial:
             needs_done=self._preflight.needs_done,
             folder=self._out_dir,
             spill_bytes=BUDGET_BYTES // self._processes,
+            dialogue=schedule.dialogue,
+            turn_bodies=turn_bodies(source, chat=plan.workload.endpoint == "chat") if talks else None,
         )
 
     def _measure(self, workers: list[Worker], start_ns: int, scheduled: int | None) -> None:
