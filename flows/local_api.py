@@ -50,7 +50,8 @@ def prefect_api(home: Home, say: Callable[[str], None]) -> Iterator[Callable[[],
     Where PREFECT_API_URL names a server, that one is used and none is started.
     """
     quiet_environment(home)
-    if os.environ.get("PREFECT_API_URL"):
+    if url := os.environ.get("PREFECT_API_URL"):
+        check_it_answers(url)
         yield lambda: None
         return
     say("starting Prefect's server on loopback while the models are made")
@@ -65,6 +66,19 @@ def prefect_api(home: Home, say: Callable[[str], None]) -> Iterator[Callable[[],
             stack.enter_context(started_again(process, lambda: prefect_server(home, port=port, ui=False), say))
 
         yield wait_until_ready
+
+
+def check_it_answers(api_url: str) -> None:
+    """Raises SetupError where nobody does: Prefect's client would wait, and then end in a traceback."""
+    import httpx
+
+    where = api_url.rpartition("@")[2]
+    try:
+        httpx.get(f"{api_url.rstrip('/')}/health", timeout=10.0)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise SetupError(
+            f"PREFECT_API_URL: {where} does not answer ({error}): start that server, or unset the variable"
+        ) from None
 
 
 @contextlib.contextmanager

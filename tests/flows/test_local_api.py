@@ -8,7 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from flows.local_api import started_again
+import pytest
+
+from experiments.errors import SetupError
+from flows.local_api import check_it_answers, started_again
 from tasks.serving.guarded import GuardedProcess, guarded_process
 
 Start = Callable[[], contextlib.AbstractContextManager[tuple[str, GuardedProcess]]]
@@ -52,3 +55,10 @@ def test_a_server_that_is_killed_is_started_again_and_ends_with_the_run(tmp_path
     assert len(said) == 2
     assert all(process.exit_status() is not None for process in started)
     assert not list(tmp_path.glob("*.json")), "no lease is left"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/api", "http://me:s3cret@127.0.0.1:9/api", "nonsense"])
+def test_a_prefect_server_of_ones_own_that_is_not_there_is_told(url: str) -> None:
+    with pytest.raises(SetupError, match=r"PREFECT_API_URL: .* does not answer .*unset the variable") as told:
+        check_it_answers(url)
+    assert "s3cret" not in str(told.value)
