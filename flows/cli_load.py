@@ -1,11 +1,13 @@
 """`dyno load`: the instrument alone, against a server that is already there."""
 
 import logging
+import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -38,12 +40,63 @@ GREEDY = RequestDialect(
 """Sampling is always sent, since defaults differ; what the server does not take is left out by the pre-flight."""
 
 
+def server_and_model(url: str | None, model: str | None) -> tuple[str, str]:
+    """Both; raises InputError with what is missing."""
+    missing = [name for name, value in (("URL", url), ("--model", model)) if value is None]
+    if url is None or model is None:
+        raise InputError(f"give {' and '.join(missing)} of the server, or --import FILE")
+    return url, model
+
+
 def server_root(url: str) -> str:
-    """The server's root; a trailing /v1 is accepted. Raises InputError for what is no http or https URL."""
-    root = url.strip().rstrip("/").removesuffix("/v1").rstrip("/")
-    if not root.startswith(("http://", "https://")):
-        raise InputError(f"{url}: give the server's address, such as http://127.0.0.1:8000")
-    return root
+    """The server's root; a trailing /v1 is accepted. Raises InputError, which repeats no password, for anything that
+    cannot be sent as it stands."""
+    text = url.strip()
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise InputError(f"{_without_user(text)}: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise InputError(f"{_without_user(text)}: give the server's address, such as http://127.0.0.1:8000")
+    if "@" in parts.netloc:
+        raise InputError(
+            f"{_without_user(text)}: leave user and password out; --api-key-env names a variable with a key"
+        )
+    if parts.query or parts.fragment:
+        raise InputError(f"{text}: leave out what follows the path: only the server's root is wanted")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1').rstrip('/')}"
+
+
+def _without_user(url: str) -> str:
+    scheme, _, rest = url.rpartition("@")[0].partition("://")
+    return url if not scheme or "@" not in url else f"{scheme if rest else ''}://{url.rpartition('@')[2]}".lstrip(":/")
+
+
+def api_key_variable(name: str) -> str:
+    """The variable's name again. Raises InputError where it holds nothing that can stand in a header."""
+    key = os.environ.get(name, "").strip() if name else "unneeded"
+    if not key:
+        raise InputError(f"--api-key-env {name}: this environment variable is to hold the API key, and is not set")
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(
+            f"--api-key-env {name}: what it holds is no API key: it has line breaks or letters beyond ASCII"
+        )
+    return name
+
+
+def folder_for(out: Path | None) -> Path | None:
+    """`--out`, made if need be. Raises InputError where nothing can be written there, before anything is measured."""
+    if out is None:
+        return None
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be written to: {error.strerror}") from None
+    (out / "trial.json").unlink(missing_ok=True)  # it would stand beside the records of another trial
+    return out
 
 
 def load_of(concurrency: int | None, rate: float | None, arrivals: str | None, trace: Path | None) -> Load:
@@ -99,10 +152,16 @@ def slos_of(texts: Sequence[str]) -> tuple[SLO, ...]:
 
 
 def workload_of(load: Load, endpoint: str, prompt_tokens: int | None, output_tokens: int | None) -> Workload:
-    """A trace brings its own lengths, and may do without these."""
-    has_lengths = isinstance(load, OpenLoop) and isinstance(load.arrivals, Trace)
-    if not has_lengths and (prompt_tokens is None or output_tokens is None):
-        raise InputError("give --prompt-tokens and --output-tokens")
+    """A trace may bring its own lengths; what it has none of is to be given."""
+    missing = {"--prompt-tokens": prompt_tokens is None, "--output-tokens": output_tokens is None}
+    if isinstance(load, OpenLoop) and isinstance(load.arrivals, Trace):
+        from tasks.loadgen.trace import read_trace
+
+        trace = read_trace(load.arrivals.path)
+        missing["--prompt-tokens"] &= trace.prompt_tokens is None
+        missing["--output-tokens"] &= trace.output_tokens is None
+    if any(missing.values()):
+        raise InputError(f"give {' and '.join(name for name, is_missing in missing.items() if is_missing)}")
     lengths = {"prompt_tokens": prompt_tokens or 1, "output_tokens": output_tokens or 1}
     return Workload.model_validate({"name": "load", "endpoint": endpoint, **lengths})
 

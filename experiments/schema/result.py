@@ -129,8 +129,18 @@ class TrialSummary(Spec):
     reasons: dict[str, str] = Field(default_factory=dict)
 
 
+class ImportedFrom(Spec):
+    """The file of another tool that a trial was read from; `version` and `model` are empty where it does not say."""
+
+    tool: Literal["guidellm", "vllm"]
+    version: str = ""
+    file: str
+    model: str = ""
+
+
 class PointResult(Spec):
-    """A load point as measured on one launch. `directory` is relative to the launch's folder."""
+    """A load point as measured on one launch. `directory` is relative to the launch's folder. Where it was not measured
+    here, `imported_from` says by what, and `unknown` what that tool's file does not tell."""
 
     point: LoadPoint
     summary: TrialSummary
@@ -140,6 +150,8 @@ class PointResult(Spec):
     window_ns: tuple[int, int] = (0, 0)
     findings: tuple[str, ...] = ()
     honoured: dict[str, bool | str | None] = Field(default_factory=dict)
+    imported_from: ImportedFrom | None = None
+    unknown: tuple[str, ...] = ()
 
 
 class Capacity(Spec):

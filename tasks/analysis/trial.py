@@ -31,12 +31,13 @@ def summarize_trial(
     findings: Sequence[str] = (),
     method_version: str,
     overloaded: bool = False,
+    test_drift: bool = True,
 ) -> TrialSummary:
     """The statistics of measurement.md. `window` is W in CLOCK_MONOTONIC ns, `client` a ClientReport as a dict,
     `findings` the instrument's own reasons of invalidity. An `overloaded` point is not stationary: it is not tested for
-    drift, and certifies nothing."""
+    drift, and certifies nothing. `test_drift` is False where the records do not hold what the test needs."""
     columns = read_columns(table, window)
-    drifted = None if overloaded else drift(columns, load)
+    drifted = drift(columns, load) if test_drift and not overloaded else None
     reasons = invalid_reasons(columns, load=load, workload=workload, client=client, findings=findings, drifted=drifted)
     rates = asdict(throughput(columns, open_loop=load.kind == "open_loop"))
     latencies = latency_distributions(columns)

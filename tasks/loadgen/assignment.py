@@ -159,6 +159,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Broke:
-    """The worker could not go on: its traceback."""
+    """The worker could not go on: its traceback, and where it is the machine's fault and no defect, why."""
 
     traceback: str
+    machine: str = ""

@@ -67,7 +67,7 @@ class RequestRecord:
 SCHEMA = pa.schema(
     [
         pa.field("index", pa.int64(), nullable=False),
-        pa.field("due_at_ns", pa.int64(), nullable=False),
+        pa.field("due_at_ns", pa.int64()),  # null only in a trial that was imported from a file without due times
         pa.field("sent_at_ns", pa.int64()),
         pa.field("first_byte_at_ns", pa.int64()),
         pa.field("last_token_at_ns", pa.int64()),

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from experiments.errors import InputError, MeasurementError
+from experiments.errors import DynoError, InputError, MeasurementError
 from experiments.schema.load import ClosedLoop, OpenLoop
 from tasks.loadgen.assignment import Assignment, Beat, Cancel, Measured, Parse, Ready, Share, Start, Target
 from tasks.loadgen.body import BodySource
@@ -33,6 +33,7 @@ _LEAD_NS = 20_000_000
 _BEAT_S = 0.5
 _EVENTS_A_PROCESS_RPS = 30_000.0
 _TOKENS_A_STREAM_RPS = 50.0
+_MOST_PROCESSES = 256
 _EVENTS_A_REQUEST = 4  # headers, role, finish, [DONE]
 
 M = TypeVar("M")
@@ -51,7 +52,8 @@ def run_trial(
 
     Without a pool, processes are started for this trial alone (0.5 s). An exception that comes in from outside, such
     as KeyboardInterrupt, ends the trial at once, keeps what was received as cancelled and never-sent records, and
-    goes on its way. Raises InputError for a plan that cannot be, MeasurementError where a process of ours broke.
+    goes on its way. Raises InputError for a plan that cannot be, MeasurementError where a process of ours
+    broke, SetupError where the machine had no room for it.
 
     W: with seconds, from the ramp's end to S; with requests, from the first due time to the last end.
     """
@@ -71,7 +73,7 @@ class _Trial:
         self._preflight = preflight
         self._out_dir = out_dir
         self._on_progress = on_progress
-        self._processes = plan.processes or processes_for(plan)
+        self._processes = min(plan.processes or processes_for(plan), _most_processes(plan))
 
     def run(self, pool: Pool) -> TrialRecords:
         workers = pool.workers(self._processes)
@@ -127,12 +129,12 @@ class _Trial:
         measuring = list(workers)
         try:
             self._follow(measuring, ProgressMeter(start_ns, scheduled))
-        except MeasurementError:
-            raise
+        except DynoError:
+            raise  # a process of ours is gone, or has said that it cannot go on
         except BaseException as interruption:
             try:
                 self._cut_short(workers, measuring)
-            except MeasurementError as error:
+            except DynoError as error:
                 interruption.add_note(f"and the records of the trial are lost: {error}")
             raise
 
@@ -215,11 +217,16 @@ def processes_for(plan: TrialPlan) -> int:
     """As few as can carry the load at half of what one offers: where client and server share a machine, each costs."""
     workload, load = plan.workload, plan.load
     if isinstance(load, ClosedLoop):
-        events_rps, most = load.concurrency * _TOKENS_A_STREAM_RPS, load.concurrency
+        events_rps = load.concurrency * _TOKENS_A_STREAM_RPS
     else:
-        events_rps, most = (load.rate_rps or 0.0) * (workload.output_tokens + _EVENTS_A_REQUEST), 1_000_000
+        events_rps = (load.rate_rps or 0.0) * (workload.output_tokens + _EVENTS_A_REQUEST)
     cores = max(1, (os.cpu_count() or 1) // 2)
-    return max(1, min(math.ceil(events_rps / _EVENTS_A_PROCESS_RPS), cores, most))
+    return max(1, min(math.ceil(events_rps / _EVENTS_A_PROCESS_RPS), cores))
+
+
+def _most_processes(plan: TrialPlan) -> int:
+    """In closed loop one for each user: the share of a process without users would never be due."""
+    return plan.load.concurrency if isinstance(plan.load, ClosedLoop) else _MOST_PROCESSES
 
 
 def _rate_rps(plan: TrialPlan, schedule: Schedule) -> float:

@@ -4,6 +4,7 @@ Its standard input is a pipe that its owner holds open: when that closes, whatev
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import resource
@@ -234,6 +235,12 @@ def end_with_owner() -> None:
     os._exit(1)
 
 
+def out_of_room(error: OSError) -> str:
+    """Why the disk or the machine did not take what there was; empty where that is not it."""
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE)
+    return error.strerror or str(error) if is_full else ""
+
+
 def main(orders_fd: int, reports_fd: int) -> None:
     """Until the orders end."""
     sys.meta_path.insert(0, WithoutPandas())
@@ -248,6 +255,8 @@ def main(orders_fd: int, reports_fd: int) -> None:
         if isinstance(message, Assignment):
             try:
                 carry_out(message, link)
+            except OSError as error:
+                link.send(Broke(traceback.format_exc(), machine=out_of_room(error)))
             except Exception:
                 link.send(Broke(traceback.format_exc()))
 

@@ -21,7 +21,7 @@ from tasks.loadgen.plan import Endpoint, TrialPlan
 from tasks.loadgen.preflight import run_preflight
 from tasks.loadgen.record import read_records
 from tasks.quantization.checkpoint import make_checkpoint
-from tasks.serve import serve
+from tasks.serve import Loadable, serve
 from tasks.serving.environment import Environment
 from tasks.serving.server import Server
 
@@ -37,11 +37,12 @@ def server(variant: Variant, xllamacpp: Environment, tmp_path: Path) -> Iterator
     store, source = ArtifactStore(tmp_path / "artifacts"), variant.model.source
     assert isinstance(source, SyntheticSource)
     model = fetch_synthetic(source, store, progress=silent)
-    checkpoint = make_checkpoint(model, ADAPTERS["llama_cpp"].checkpoint(caching), store, progress=silent)
+    spec = ADAPTERS["llama_cpp"].checkpoint(caching)
+    assert spec is not None
+    checkpoint = make_checkpoint(model, spec, store, progress=silent)
     with serve(
         caching,
-        environment=xllamacpp,
-        model=checkpoint.entry,
+        loadable=Loadable(xllamacpp, checkpoint.entry),
         log_file=tmp_path / "server.log",
         leases=tmp_path / "leases",
     ) as running:
