@@ -236,6 +236,8 @@ def _key_path(loc: tuple[Any, ...], raw: Any) -> str:
             here = here[part] if isinstance(here, list) and part < len(here) else None
         elif isinstance(here, dict) and part not in here and here.get("kind") == part:
             continue
+        elif part == "number" and not isinstance(here, dict):
+            continue
         else:
             path += f".{part}" if path else str(part)
             here = here.get(part) if isinstance(here, dict) else None
