@@ -1,6 +1,7 @@
 """llama.cpp through xllamacpp: its own C++ server inside a small launcher, on any CPU."""
 
 from engine_adapters.base import (
+    RESPONSE_FORMAT,
     BuildSpec,
     CheckpointSpec,
     EngineAdapter,
@@ -86,6 +87,7 @@ def request_dialect(variant: Variant) -> RequestDialect:
     return RequestDialect(
         body={**greedy, "cache_prompt": bool(variant.prefix_cache)},
         exact_output={"ignore_eos": True},
+        structured_output={"chat": RESPONSE_FORMAT, "completions": {"json_schema": "{json_schema}"}},
     )
 
 

@@ -103,5 +103,3 @@ class Workload(Spec):
             for name, value in asked.items()
             if name in IN_EVERY_IDENTITY or getattr(self, name) != defaults[name]
         }
-
-

@@ -78,7 +78,7 @@ def refusal(variant: Variant, workload: Workload) -> tuple[str, str] | None:
         adapter.build_spec(variant)
     except UnsupportedVariant as unsupported:
         return unsupported.field, str(unsupported)
-    needed, room = workload.prompt_tokens + workload.output_tokens, _context(variant)
+    needed, room = workload.longest_prompt_tokens + workload.longest_output_tokens, _context(variant)
     if room is not None and needed > room:
         return "max_model_len", f"{workload.name} needs {needed} tokens of context, and there are {room}"
     return None

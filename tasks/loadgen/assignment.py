@@ -34,7 +34,8 @@ class Assignment:
     """One process's share of a trial. Its k-th request has the index `process + k · processes`.
 
     `due_ns` are offsets from the start (open loop); `user_due_ns` is when each user of a closed loop comes.
-    `count` None: the requests end with `until_ns`. Lengths have one entry a request, or one for all.
+    `count` None: the requests end with `until_ns`, and the lengths are those of all processes, which come round again.
+    Else they have one entry a request, or one for all. `knows_prompts`: prompt lengths are asked, not only about right.
     """
 
     process: int
@@ -56,16 +57,16 @@ class Assignment:
     needs_done: bool
     folder: Path
     spill_bytes: int
+    knows_prompts: bool = True
 
     def index(self, position: int) -> int:
         """Of the trial, for the k-th request of this process."""
         return self.process + position * self.processes
 
     def lengths(self, position: int) -> tuple[int, int]:
-        """Prompt and output tokens asked."""
-        return self.prompt_tokens[position % len(self.prompt_tokens)], self.output_tokens[
-            position % len(self.output_tokens)
-        ]
+        """Prompt and output tokens of a request."""
+        at = position if self.count is not None else self.index(position)
+        return self.prompt_tokens[at % len(self.prompt_tokens)], self.output_tokens[at % len(self.output_tokens)]
 
 
 @dataclass(frozen=True, slots=True)

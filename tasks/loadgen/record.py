@@ -33,6 +33,8 @@ class RequestRecord:
 
     `chunk_at_ns[k]` is when the k-th token-bearing chunk arrived, `chunk_tokens[k]` how many tokens it bore (None: not
     known, see `chunk_tokens` of measurement.md), `chunk_is_answer[k]` whether it was answer rather than reasoning.
+    A length asked is None where a text was sent whose tokens nobody could count before, or where the model was to end
+    by itself.
     """
 
     index: int
@@ -44,9 +46,9 @@ class RequestRecord:
     chunk_at_ns: list[int]
     chunk_tokens: list[int | None]
     chunk_is_answer: list[bool]
-    prompt_tokens_asked: int
+    prompt_tokens_asked: int | None
     prompt_tokens: int | None
-    output_tokens_asked: int
+    output_tokens_asked: int | None
     output_tokens: int | None
     output_tokens_source: TokenSource
     cached_tokens: int | None

@@ -122,8 +122,8 @@ def asked_of(reception: Reception, exchange: Exchange, assignment: Assignment, s
     """What the schedule says of this request."""
     prompt, output = assignment.lengths((reception.index - assignment.process) // assignment.processes)
     return Asked(
-        prompt_tokens=prompt,
-        output_tokens=output,
+        prompt_tokens=prompt if assignment.knows_prompts else 0,
+        output_tokens=output if assignment.exact else 0,
         exact=assignment.exact,
         needs_done=assignment.needs_done,
         in_window=exchange.due_at_ns >= start_ns + assignment.window_from_ns,
