@@ -82,8 +82,8 @@ class EngineAdapter:
 
     `launch_spec`, `checkpoint` and `build_spec` raise UnsupportedVariant with the reason; no field of a variant is
     silently ignored (tests/engine_adapters/test_contract.py). `metric_names` maps our names of gauges and counters
-    to those of the engine's /metrics: `prompt_tokens` where it counts all, cached ones included, `uncached_prompt_tokens`
-    where it counts the others.
+    to those of the engine's /metrics: `prompt_tokens` where it counts all, cached ones included,
+    `uncached_prompt_tokens` where it counts the others.
     """
 
     name: str

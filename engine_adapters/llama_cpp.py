@@ -102,7 +102,7 @@ ADAPTER = EngineAdapter(
     metric_names={
         "requests_running": "llamacpp:requests_processing",
         "requests_waiting": "llamacpp:requests_deferred",
-        "prompt_tokens": "llamacpp:prompt_tokens_total",
+        "uncached_prompt_tokens": "llamacpp:prompt_tokens_total",
         "cached_prompt_tokens": "llamacpp:prompt_tokens_cached_total",
         "output_tokens": "llamacpp:tokens_predicted_total",
     },

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from experiments.schema.base import Spec
 from experiments.schema.model import HubSource
 
+DATA_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+
 Column = Annotated[str, Field(min_length=1)]
 
 
@@ -21,6 +23,10 @@ class English(Spec):
 
     kind: Literal["english"] = "english"
     seed: int = 0
+
+
+class HubDataset(HubSource):
+    """A dataset repository: the hub keeps them apart from models of the same name."""
 
 
 class Dataset(Spec):
@@ -52,9 +58,9 @@ class Dataset(Spec):
             raise ValueError("revision, file and split go with repo; a path names its file itself")
         return self
 
-    def hub_source(self) -> HubSource | None:
+    def hub_source(self) -> HubDataset | None:
         """Where it is on the hub; None where it is here."""
-        return None if self.repo is None else HubSource(kind="hub", repo=self.repo, revision=self.revision)
+        return None if self.repo is None else HubDataset(kind="hub", repo=self.repo, revision=self.revision)
 
 
 Prompts = Annotated[Synthetic | English | Dataset, Field(discriminator="kind")]

@@ -34,8 +34,8 @@ def summarize_trial(
     counters_reason: str = "",
 ) -> TrialSummary:
     """The statistics of measurement.md. `window` is W in CLOCK_MONOTONIC ns, `client` a ClientReport as a dict,
-    `findings` the instrument's own reasons of invalidity, `counters` the growth of the engine's counters. An `overloaded` point is not stationary: it is not tested for
-    drift, and certifies nothing."""
+    `findings` the instrument's own reasons of invalidity, `counters` the growth of the engine's counters. An
+    `overloaded` point is not stationary: it is not tested for drift, and certifies nothing."""
     columns = read_columns(table, window)
     drifted = None if overloaded else drift(columns, load)
     reasons = invalid_reasons(columns, load=load, workload=workload, client=client, findings=findings, drifted=drifted)

@@ -163,7 +163,7 @@ def _not_shared_as_asked(columns: Columns, workload: Workload) -> Iterator[str]:
     asked = _asked_hit_ratio(columns, workload)
     if ratio is None or asked is None:
         return
-    limit = SHARING_OFF + BLOCK_TOKENS / float(columns.prompt[columns.measured].mean())
+    limit = SHARING_OFF + BLOCK_TOKENS / float(np.nanmean(columns.prompt[columns.measured]))
     if asked - ratio > limit:
         advice = "turn prefix caching on, and see that its memory holds what is shared"
     elif ratio - asked > limit and workload.system_prompt is None:
@@ -182,7 +182,7 @@ def _asked_hit_ratio(columns: Columns, workload: Workload) -> float | None:
         return 1.0
     if workload.shared_prefix is None:
         return None
-    prompt = float(columns.prompt[columns.measured].mean())
+    prompt = float(np.nanmean(columns.prompt[columns.measured]))
     return min(1.0, workload.shared_prefix.share * workload.shared_prefix.tokens / prompt)
 
 

@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 OUTPUT_TOKENS = "\0output_tokens"
@@ -144,12 +144,14 @@ class WordPrompts:
 
 @dataclass(frozen=True, slots=True)
 class EnglishPrompts:
-    """Prompts of whole sentences, filled up with short words of one token each (english.py makes both).
+    """Prompts of an opening, whole sentences, and short words of one token each that fill them up (english.py).
 
-    `costs` are the tokens of each sentence after another one: counted by the model's tokenizer where there is one
-    (`exact`), else estimated, so that only the mean is as asked.
+    Costs are in tokens after another sentence: counted by the model's tokenizer where there is one (`exact`), else
+    estimated, so that only the mean is as asked. Neighbours have different openings.
     """
 
+    openings: tuple[str, ...]
+    opening_costs: tuple[float, ...]
     sentences: tuple[str, ...]
     costs: tuple[float, ...]
     fillers: tuple[str, ...]
@@ -164,23 +166,28 @@ class EnglishPrompts:
         return json.dumps(" ".join(common + self._some(seed, salt, index, length))).encode()
 
     def _some(self, seed: int, salt: int, index: int, tokens: float) -> list[str]:
-        """Sentences for as long as one fits, the first of which say which prompt this is."""
+        """Sentences for as long as one of a few at random fits."""
         rng, left, chosen = mixed(seed, index), tokens, list[str]()
-        first = _first(range(len(self.sentences)), salt + index, len(self.sentences))
-        while (number := self._fitting(first, rng, left)) is not None:
+        opening = (salt + index) % len(self.openings)
+        if self.opening_costs[opening] <= left:
+            chosen.append(self.openings[opening])
+            left -= self.opening_costs[opening]
+        while (number := self._fitting(rng, left)) is not None:
             chosen.append(self.sentences[number])
             left -= self.costs[number]
-        return chosen + rng.choices(self.fillers, k=round(left))
+        return chosen + rng.choices(self.fillers, k=max(0, round(left)))
 
-    def _fitting(self, first: list[int], rng: random.Random, left: float) -> int | None:
-        """The next of `first`, else one of a few at random; None where none of them fits."""
-        if first:
-            number = first.pop(0)
-            if self.costs[number] <= left:
-                return number
-            first.clear()
+    def _fitting(self, rng: random.Random, left: float) -> int | None:
         tries = (rng.randrange(len(self.sentences)) for _ in range(_TRIES))
         return next((number for number in tries if self.costs[number] <= left), None)
+
+    def scaled(self, factor: float) -> "EnglishPrompts":
+        """With all costs so many times as high."""
+        return replace(
+            self,
+            costs=tuple(factor * cost for cost in self.costs),
+            opening_costs=tuple(factor * cost for cost in self.opening_costs),
+        )
 
 
 _TRIES = 8

@@ -30,7 +30,7 @@ def prepare_cache(plan: TrialPlan, preflight: "Preflight") -> tuple[str, ...]:
     source = body_source(plan, preflight)
     for body in _fillers(plan, source):
         reply = caller.post(source.path, source.headers, body)
-        if reply.lost or reply.reason is not None:
+        if reply.response.status != 200:  # one token may be half a character, and no text: that is no failure here
             return (f"the cache could not be filled before the trial: {reply.reason or 'no answer'}",)
     return ()
 

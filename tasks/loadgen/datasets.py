@@ -16,16 +16,8 @@ from typing import Any
 
 from experiments.errors import InputError
 from experiments.schema.length import LONGEST_TOKENS
-from experiments.schema.prompts import Dataset
+from experiments.schema.prompts import DATA_SUFFIXES, Dataset
 
-SUFFIXES = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-}
 USUAL = {
     "prompt": ("prompt", "question", "instruction", "query", "input", "text", "content"),
     "response": ("response", "answer", "output", "completion"),
@@ -67,9 +59,9 @@ def data_files(path: Path) -> tuple[Path, ...]:
     """The file itself, or what a folder holds of files that can be read, below it too."""
     if not path.is_dir():
         return (path,)
-    found = tuple(sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file()))
+    found = tuple(sorted(file for file in path.rglob("*") if file.suffix in DATA_SUFFIXES and file.is_file()))
     if not found:
-        raise InputError(f"{path}: no data file in this folder ({', '.join(SUFFIXES)})")
+        raise InputError(f"{path}: no data file in this folder ({', '.join(DATA_SUFFIXES)})")
     return found
 
 

@@ -78,6 +78,10 @@ would could will can should may might must didn't couldn't wouldn't won't
 """)
 
 
+OPENINGS = tuple(f"{word.capitalize()}." for word in dict.fromkeys(_SINGULAR + _ADJECTIVES + _PAST + _ADVERBS))
+"""What tells one prompt from the next, as a title would."""
+
+
 class _Writer:
     """One seeded stream of sentences."""
 

@@ -4,6 +4,7 @@ Token ids are off by what the server adds (a BOS). Words are fitted: a chat temp
 the same, and at the length that the trial asks for the number of words is corrected until the server's count agrees.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import orjson
@@ -11,7 +12,7 @@ import orjson
 from experiments.schema.length import shortest
 from experiments.schema.prompts import English
 from tasks.loadgen.body import EnglishPrompts, TextPrompts, TokenPrompts, WordPrompts, salt_start, salted
-from tasks.loadgen.english import FILLERS, sentences
+from tasks.loadgen.english import FILLERS, OPENINGS, sentences
 from tasks.loadgen.material import Material, material_of
 from tasks.loadgen.probe import FIRST_INDEX, Probe
 from tasks.loadgen.vocabulary import LETTERS, WORDS, counter_of
@@ -26,7 +27,7 @@ LARGEST_CONSTANT = 8
 
 FEWEST_WORDS = 4
 LONG = 400
-"""Words of the longer of two English texts."""
+"""Tokens, by estimate, of the longer of two English texts."""
 
 TOKENS_PER_WORD = 1.3
 """Of English prose in the vocabularies in use, before the server has counted any."""
@@ -106,23 +107,29 @@ def _examine_texts(probe: Probe, material: Material) -> None:
 def _fit_english(probe: Probe, seed: int, asked: int) -> None:
     """Sentences with their costs: by the tokenizer where there is one that agrees with the server, else by the
     server's count of two long texts."""
-    texts = sentences(seed)
     count = counter_of(probe.plan.tokenizer) if probe.plan.tokenizer else None
-    if count is not None:
-        before = count("So.")
-        costs = tuple(float(count(f"So. {text}") - before) for text in texts)
-        cheap = tuple(word for word in FILLERS if count(f"So. {word}") - before == 1)
-        exact = EnglishPrompts(texts, costs, cheap or FILLERS, exact=bool(cheap))
+    exact = _counted_english(seed, count) if count is not None else None
+    if exact is not None:
         exact = replace(exact, overhead_tokens=float(_count_english(probe, exact, asked) - asked))
-        if cheap and all(abs(_count_english(probe, exact, asked) - asked) <= TOLERANCE * asked for _ in range(2)):
+        if all(abs(_count_english(probe, exact, asked) - asked) <= TOLERANCE * asked for _ in range(2)):
             probe.prompts = exact
             return
-    rough = EnglishPrompts(texts, tuple(TOKENS_PER_WORD * len(text.split()) for text in texts), FILLERS)
+    rough = _english(seed, lambda text: TOKENS_PER_WORD * len(text.split()), FILLERS)
     few, many = (_count_english(probe, rough, length) for length in (MANY, LONG))
     slope = max((many - few) / (LONG - MANY), 0.1)
-    probe.prompts = replace(
-        rough, costs=tuple(slope * cost for cost in rough.costs), overhead_tokens=many - slope * LONG
-    )
+    probe.prompts = replace(rough.scaled(slope), overhead_tokens=many - slope * LONG)
+
+
+def _counted_english(seed: int, count: Callable[[str], int]) -> EnglishPrompts | None:
+    """None where the vocabulary has no cheap words to fill prompts up with."""
+    before = count("So.")
+    cheap = tuple(word for word in FILLERS if count(f"So. {word}") - before == 1)
+    return replace(_english(seed, lambda text: count(f"So. {text}") - before, cheap), exact=True) if cheap else None
+
+
+def _english(seed: int, cost: Callable[[str], float], fillers: tuple[str, ...]) -> EnglishPrompts:
+    texts = sentences(seed)
+    return EnglishPrompts(OPENINGS, tuple(map(cost, OPENINGS)), texts, tuple(map(cost, texts)), fillers)
 
 
 def _count_english(probe: Probe, prompts: EnglishPrompts, tokens: int) -> int:
