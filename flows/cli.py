@@ -26,6 +26,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 Endpoints = StrEnum("Endpoints", ["completions", "chat"])
+Caches = StrEnum("Caches", ["cold", "shared", "hot"])
+LENGTHS = "128, 100-200, normal:MEAN,STD, lognormal:MEDIAN,SIGMA, data"
 File = Annotated[Path, typer.Argument(help="an experiment file", metavar="FILE")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout; progress and logs on stderr")]
 
@@ -172,8 +174,17 @@ def load(
     trace: Annotated[Path | None, typer.Option(help="JSONL or CSV of timestamps and lengths")] = None,
     requests: Annotated[int | None, typer.Option(min=1, help="stop after so many")] = None,
     seconds: Annotated[float | None, typer.Option(min=0.001, help="stop after so long")] = None,
-    prompt_tokens: Annotated[int | None, typer.Option(min=1)] = None,
-    output_tokens: Annotated[int | None, typer.Option(min=1)] = None,
+    prompt_tokens: Annotated[str | None, typer.Option(help=LENGTHS, metavar="N|DISTRIBUTION")] = None,
+    output_tokens: Annotated[str | None, typer.Option(help=f"{LENGTHS}, natural", metavar="N|DISTRIBUTION")] = None,
+    dataset: Annotated[Path | None, typer.Option(help="prompts: JSONL, JSON, CSV, Parquet; dolly, ShareGPT")] = None,
+    english: Annotated[bool, typer.Option("--english", help="prompts of sentences instead of random tokens")] = False,
+    shared_prefix: Annotated[str | None, typer.Option(help="TOKENS:SHARE[:GROUPS]; the rest is unique")] = None,
+    system_prompt: Annotated[Path | None, typer.Option(help="a text file; stands before every prompt")] = None,
+    cache: Annotated[
+        Caches | None, typer.Option(help="what the server may reuse; default: what is asked shares")
+    ] = None,
+    hot_prompts: Annotated[int | None, typer.Option(min=1, help="with --cache hot: how many different ones")] = None,
+    json_schema: Annotated[Path | None, typer.Option(help="a JSON file; answers are to follow it")] = None,
     endpoint: Annotated[Endpoints, typer.Option()] = Endpoints.completions,
     tokenizer: Annotated[Path | None, typer.Option(help="a folder with tokenizer.json")] = None,
     ramp_seconds: Annotated[float, typer.Option(min=0, help="outside the window of a timed load")] = 0.0,
@@ -194,10 +205,22 @@ def load(
 
     how = cli_load.checked(cli_load.load_of, concurrency=concurrency, rate=rate, arrivals=arrivals, trace=trace)
     stop = cli_load.checked(cli_load.stop_of, load=how, requests=requests, seconds=seconds, ramp_seconds=ramp_seconds)
+    asked = cli_load.Asked(
+        endpoint=endpoint.value,
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+        dataset=dataset,
+        english=english,
+        shared_prefix=shared_prefix,
+        system_prompt=system_prompt,
+        cache=cache.value if cache is not None else None,
+        hot_prompts=hot_prompts,
+        json_schema=json_schema,
+    )
     plan = TrialPlan(
         endpoint=Endpoint(cli_load.server_root(url), model, api_key_env),
         dialect=cli_load.GREEDY,
-        workload=cli_load.workload_of(how, endpoint.value, prompt_tokens, output_tokens),
+        workload=cli_load.workload_of(how, asked),
         load=how,
         stop=stop,
         seed=seed,
