@@ -29,7 +29,10 @@ SHAREGPT = [
     {"id": "i6IyJda_0", "conversations": [{"from": "gpt", "value": "go on"}, {"from": "human", "value": "And then?"}]},
     {"id": "empty_0", "conversations": []},
 ]
-ROWS = [{"question": "one?", "answer": "1", "input_len": 12, "output_len": 3}, {"question": "two?", "answer": "2"}]
+ROWS: list[dict[str, Any]] = [
+    {"question": "one?", "answer": "1", "input_len": 12, "output_len": 3},
+    {"question": "two?", "answer": "2"},
+]
 
 
 def spec(**fields: Any) -> Dataset:

@@ -71,9 +71,7 @@ def test_normal_lengths_are_cut_and_not_heaped_at_their_bounds(
 
 @given(SEEDS, st.integers(4, 300), st.floats(0.1, 1.2), st.integers(2, 8))
 @settings(max_examples=30, deadline=None)
-def test_lognormal_lengths_have_the_mean_of_their_cut_density(
-    seed: int, median: int, sigma: float, times: int
-) -> None:
+def test_lognormal_lengths_have_the_mean_of_their_cut_density(seed: int, median: int, sigma: float, times: int) -> None:
     spec = LogNormal(median=median, sigma=sigma, min=max(1, median // times), max=median * times)
     drawn = drawn_lengths(spec, COUNT, seed, OUTPUT_STREAM)
     assert spec.min <= drawn.min()
