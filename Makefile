@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install quickstart test lint types bench-client lock ui clean
+.PHONY: help install quickstart test test-engines lint types bench-client lock ui clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -29,6 +29,10 @@ quickstart: install  ## the whole pipeline on this machine's CPU: three to four 
 
 test: .venv/.dev lint types  ## lint, types, layers, unit, contract and end-to-end tests
 	$(BIN)/pytest
+
+test-engines: export DYNO_TEST_ENVIRONMENTS ?= $(CURDIR)/.dyno/environments
+test-engines: .venv/.dev  ## every real CPU engine in an environment of its own (5 GB, kept in .dyno; ten minutes at first)
+	$(BIN)/pytest tests/engines -m "engine or engines"
 
 lint: .venv/.dev  ## ruff
 	$(BIN)/ruff check .

@@ -36,16 +36,26 @@ class BuildSpec:
 @dataclass(frozen=True, slots=True)
 class LaunchSpec:
     """A server as data. An argument that is exactly `{python}`, `{launchers}/NAME`, `{model}`, `{host}` or `{port}`
-    is filled in at the start; nothing else in an argument is ever interpreted."""
+    is filled in at the start, and so are a served model that is `{model}` and a value of `env` that is
+    `{spare_cores}` (all cores but one, which is the load client's); nothing else is ever interpreted.
+
+    `removed_packages` are taken out of the environment again: what a release brings along and cannot run with.
+    `url` is that of a server that is there already: nothing is started, and `declared` is what the person who wrote
+    the experiment says of it. A served model of "" is the only one that such a server lists.
+    """
 
     argv: tuple[str, ...]
     env: tuple[tuple[str, str], ...] = ()
     packages: tuple[str, ...] = ()
+    removed_packages: tuple[str, ...] = ()
     image: str = ""
     ready_path: str = "/health"
     metrics_path: str = "/metrics"
+    version_path: str = ""
     served_model: str = "model"
     start_timeout_s: float = 120.0
+    url: str = ""
+    declared: tuple[tuple[str, str], ...] = ()
 
 
 RESPONSE_FORMAT: Mapping[str, Any] = {
@@ -81,17 +91,52 @@ class EngineAdapter:
     """All that the project knows of one engine.
 
     `launch_spec`, `checkpoint` and `build_spec` raise UnsupportedVariant with the reason; no field of a variant is
-    silently ignored (tests/engine_adapters/test_contract.py). `metric_names` maps our names of gauges and counters
-    to those of the engine's /metrics: `prompt_tokens` where it counts all, cached ones included,
-    `uncached_prompt_tokens` where it counts the others.
+    silently ignored (tests/engine_adapters/test_contract.py). A checkpoint of None: the server has its model already.
+    `metric_names` maps our names of gauges and counters to those of the engine's /metrics: `prompt_tokens` where it
+    counts all, cached ones included, `uncached_prompt_tokens` where it counts the others. `release_package` is the
+    distribution whose version is the engine's.
     """
 
     name: str
     title: str
     runtimes: tuple[str, ...]
     launch_spec: Callable[[Variant], LaunchSpec]
-    checkpoint: Callable[[Variant], CheckpointSpec]
+    checkpoint: Callable[[Variant], CheckpointSpec | None]
     build_spec: Callable[[Variant], BuildSpec | None]
     request_dialect: Callable[[Variant], RequestDialect]
     metric_names: Mapping[str, str] = field(default_factory=dict)
     release_package: str = ""
+
+
+Refusals = Mapping[str, str | bool]
+"""Field of a variant → why the engine cannot do what it asks; what is false or empty is no refusal."""
+
+
+def refuse(title: str, variant: Variant, refusals: Refusals) -> None:
+    """Raises UnsupportedVariant for the first field that asks too much, so that it is never silently ignored."""
+    for name, reason in refusals.items():
+        if reason:
+            raise UnsupportedVariant(f"{title} cannot do {name}={getattr(variant, name)}: {reason}", field=name)
+
+
+def one_cpu(variant: Variant) -> dict[str, str | bool]:
+    """What every engine refuses that runs in an environment of its own, on the CPU of one machine."""
+    parallel = ("tensor_parallel", "pipeline_parallel", "expert_parallel")
+    return {
+        "runtime": variant.runtime != "environment" and "it runs in an environment of its own only",
+        "endpoint_url": variant.endpoint_url is not None and "dyno starts it; the engine `endpoint` attaches to a URL",
+        "hardware": variant.hardware != "cpu" and "what is installed for it computes on the CPU only",
+        "engine_profile": variant.engine_profile != "default" and "it has no tuned profile",
+        **{name: getattr(variant, name) > 1 and "it runs on one device" for name in parallel},
+        "gpu_memory_fraction": variant.gpu_memory_fraction is not None and "it uses no GPU",
+    }
+
+
+def environment_of(variant: Variant) -> tuple[tuple[str, str], ...]:
+    """The variables that the variant itself names; the last of a name wins."""
+    return tuple((item.name, item.value) for item in variant.env)
+
+
+def nothing_to_build(variant: Variant) -> BuildSpec | None:
+    """For engines that load a checkpoint as it is."""
+    return None

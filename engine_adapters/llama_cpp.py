@@ -2,12 +2,15 @@
 
 from engine_adapters.base import (
     RESPONSE_FORMAT,
-    BuildSpec,
     CheckpointSpec,
     EngineAdapter,
     LaunchSpec,
     RequestDialect,
     UnsupportedVariant,
+    environment_of,
+    nothing_to_build,
+    one_cpu,
+    refuse,
 )
 from experiments.schema.variant import Quantization, Variant
 
@@ -33,11 +36,6 @@ def checkpoint(variant: Variant) -> CheckpointSpec:
     return CheckpointSpec("gguf", GGUF_TYPES[variant.quantization])
 
 
-def build_spec(variant: Variant) -> BuildSpec | None:
-    """The wheel holds the compiled server: there is nothing to build."""
-    return None
-
-
 def launch_spec(variant: Variant) -> LaunchSpec:
     """The launcher's flags; each slot has `max_model_len` tokens of context."""
     checkpoint(variant)
@@ -54,31 +52,22 @@ def launch_spec(variant: Variant) -> LaunchSpec:
         argv += ["--seed", str(variant.seed)]
     return LaunchSpec(
         argv=(*argv, *variant.extra_args),
-        env=tuple((item.name, item.value) for item in variant.env),
+        env=environment_of(variant),
         packages=(f"xllamacpp=={variant.engine_version}",),
         start_timeout_s=120.0,
     )
 
 
 def _refuse(variant: Variant) -> None:
-    """What this server has no word for is refused, so that it is never silently ignored."""
-    refused = {
-        "runtime": variant.runtime != "environment" and "it runs in an environment of its own only",
-        "hardware": variant.hardware != "cpu" and "the wheel of xllamacpp computes on the CPU only",
-        "engine_profile": variant.engine_profile != "default" and "it has no tuned profile",
-        "tensor_parallel": variant.tensor_parallel > 1 and "it runs on one device",
-        "pipeline_parallel": variant.pipeline_parallel > 1 and "it runs on one device",
-        "expert_parallel": variant.expert_parallel > 1 and "it runs on one device",
-        "kv_cache_dtype": variant.kv_cache_dtype not in (None, *KV_TYPES) and f"it takes {', '.join(KV_TYPES)}",
-        "gpu_memory_fraction": variant.gpu_memory_fraction is not None and "it uses no GPU",
+    kv_cache = variant.kv_cache_dtype not in (None, *KV_TYPES) and f"it takes {', '.join(KV_TYPES)}"
+    refusals: dict[str, str | bool] = {
+        "kv_cache_dtype": kv_cache,
         "chunked_prefill": variant.chunked_prefill is not None and "it always splits prompts into batches",
         "speculative_tokens": variant.speculative_tokens is not None and "the launcher does not offer it",
         "dummy_weights": variant.dummy_weights and "it needs a GGUF file; use a synthetic model source",
         "trust_remote_code": variant.trust_remote_code and "it runs no code of a model",
     }
-    for field, reason in refused.items():
-        if reason:
-            raise UnsupportedVariant(f"llama.cpp cannot do {field}={getattr(variant, field)}: {reason}", field=field)
+    refuse("llama.cpp", variant, one_cpu(variant) | refusals)
 
 
 def request_dialect(variant: Variant) -> RequestDialect:
@@ -97,7 +86,7 @@ ADAPTER = EngineAdapter(
     runtimes=("environment",),
     launch_spec=launch_spec,
     checkpoint=checkpoint,
-    build_spec=build_spec,
+    build_spec=nothing_to_build,
     request_dialect=request_dialect,
     metric_names={
         "requests_running": "llamacpp:requests_processing",

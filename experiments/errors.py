@@ -117,6 +117,11 @@ class PublishError(DynoError):
     stage = "publish"
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or a termination. Python ends itself by SIGINT, whatever exit code it is told, once a KeyboardInterrupt of
+    that very type has passed through exec(), as it does in the middle of an import of dataclasses."""
+
+
 def hidden_stop(error: BaseException | None) -> BaseException | None:
     """The Ctrl-C or termination that an exception hides: the one in whose handling it was raised, at any depth."""
     while error is not None and isinstance(error, Exception):

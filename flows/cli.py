@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
+from errno import EACCES, EDQUOT, EIO, EISDIR, EMFILE, ENAMETOOLONG, ENFILE, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from experiments.errors import EXIT_INTERRUPTED, EXIT_MEASUREMENT, EXIT_OK, DynoError
+from experiments.errors import EXIT_INTERRUPTED, EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, DynoError, Interrupted
 
 app = typer.Typer(
     name="dyno",
@@ -25,9 +26,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+_OF_THE_MACHINE = (EACCES, EPERM, ENOSPC, EDQUOT, EROFS, EIO, ENOTDIR, EISDIR, ENAMETOOLONG, EMFILE, ENFILE)
 Endpoints = StrEnum("Endpoints", ["completions", "chat"])
 Caches = StrEnum("Caches", ["cold", "shared", "hot"])
 LENGTHS = "128, 100-200, normal:MEAN,STD, lognormal:MEDIAN,SIGMA, data"
+Formats = StrEnum("Formats", ["guidellm", "vllm"])
 File = Annotated[Path, typer.Argument(help="an experiment file", metavar="FILE")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout; progress and logs on stderr")]
 
@@ -35,6 +38,7 @@ Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout;
 def main() -> None:
     """Runs a command; errors that a person can mend are said without a traceback."""
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)  # a shell script's background job is born deaf to it
     try:
         returned = app(standalone_mode=False)
         status = returned if isinstance(returned, int) else EXIT_OK
@@ -46,6 +50,8 @@ def main() -> None:
     except BrokenPipeError:
         status = EXIT_OK
         sys.stderr.close()
+    except OSError as error:
+        status = _system_error(error)
     except Exception as error:
         status = _usage_error(error)
     if status == EXIT_INTERRUPTED:
@@ -54,7 +60,7 @@ def main() -> None:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    raise Interrupted
 
 
 def _usage_error(error: Exception) -> int:
@@ -64,6 +70,14 @@ def _usage_error(error: Exception) -> int:
         raise error
     show()
     return status
+
+
+def _system_error(error: OSError) -> int:
+    """A full disk or a folder that may not be written is the machine's trouble, and no defect of ours."""
+    if error.errno not in _OF_THE_MACHINE:
+        raise error
+    _note(f"{error.filename or 'the disk'}: {error.strerror}; make room for it, or give another folder")
+    return EXIT_SETUP
 
 
 def _say_error(error: DynoError) -> None:
@@ -166,8 +180,9 @@ def retry(file: File, as_json: Json = False) -> None:
 
 @app.command()
 def load(
-    url: Annotated[str, typer.Argument(help="the server's root; a trailing /v1 is accepted", metavar="URL")],
-    model: Annotated[str, typer.Option(help="the model's name as the server knows it")],
+    context: typer.Context,
+    url: Annotated[str | None, typer.Argument(help="the server's root, with or without /v1", metavar="URL")] = None,
+    model: Annotated[str | None, typer.Option(help="the model's name as the server knows it")] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="closed loop: users at once")] = None,
     rate: Annotated[float | None, typer.Option(help="open loop: requests per second")] = None,
     arrivals: Annotated[str | None, typer.Option(help="constant, poisson (default) or gamma:SHAPE")] = None,
@@ -186,6 +201,8 @@ def load(
     hot_prompts: Annotated[int | None, typer.Option(min=1, help="with --cache hot: how many different ones")] = None,
     json_schema: Annotated[Path | None, typer.Option(help="a JSON file; answers are to follow it")] = None,
     endpoint: Annotated[Endpoints, typer.Option()] = Endpoints.completions,
+    turns: Annotated[int | None, typer.Option(min=2, max=1000, help="conversations of so many requests each")] = None,
+    think_seconds: Annotated[float | None, typer.Option(min=0, help="between an answer and the next turn")] = None,
     tokenizer: Annotated[Path | None, typer.Option(help="a folder with tokenizer.json")] = None,
     ramp_seconds: Annotated[float, typer.Option(min=0, help="outside the window of a timed load")] = 0.0,
     timeout_seconds: Annotated[float, typer.Option(min=0.001, help="of each request")] = 120.0,
@@ -195,20 +212,23 @@ def load(
     api_key_env: Annotated[str, typer.Option(help="the environment variable that holds the API key")] = "",
     fresh_connections: Annotated[bool, typer.Option("--fresh-connections", help="one for each request")] = False,
     out: Annotated[Path | None, typer.Option(help="keeps requests.parquet and trial.json here")] = None,
+    import_file: Annotated[Path | None, typer.Option("--import", help="a file of GuideLLM or vllm bench serve")] = None,
     fail_if_invalid: Annotated[bool, typer.Option("--fail-if-invalid", help="then exit with 4")] = False,
     as_json: Json = False,
 ) -> None:
     """Loads a server that is already there, and reports what it did. Exit code 3: it cannot be reached."""
     from flows import cli_load
+
+    if import_file is not None:
+        _refuse_beside_import(context)
+        return _import(import_file, slo or [], out, as_json=as_json, fail_if_invalid=fail_if_invalid)
+    url, model = cli_load.server_and_model(url, model)
     from tasks.loadgen.plan import Endpoint, TrialPlan
     from tasks.reporting.trial_table import trial_table
 
     how = cli_load.checked(cli_load.load_of, concurrency=concurrency, rate=rate, arrivals=arrivals, trace=trace)
     stop = cli_load.checked(cli_load.stop_of, load=how, requests=requests, seconds=seconds, ramp_seconds=ramp_seconds)
-    asked = cli_load.Asked(
-        endpoint=endpoint.value,
-        prompt_tokens=prompt_tokens,
-        output_tokens=output_tokens,
+    content = cli_load.Content(
         dataset=dataset,
         english=english,
         shared_prefix=shared_prefix,
@@ -216,11 +236,12 @@ def load(
         cache=cache.value if cache is not None else None,
         hot_prompts=hot_prompts,
         json_schema=json_schema,
+        conversation=cli_load.conversation_of(how, turns, think_seconds),
     )
     plan = TrialPlan(
-        endpoint=Endpoint(cli_load.server_root(url), model, api_key_env),
+        endpoint=Endpoint(cli_load.server_root(url), model, cli_load.api_key_variable(api_key_env)),
         dialect=cli_load.GREEDY,
-        workload=cli_load.workload_of(how, asked),
+        workload=cli_load.workload_of(how, endpoint.value, prompt_tokens, output_tokens, content),
         load=how,
         stop=stop,
         seed=seed,
@@ -229,8 +250,9 @@ def load(
         fresh_connections=fresh_connections,
         tokenizer=tokenizer,
     )
+    slos, folder = cli_load.slos_of(slo or []), cli_load.folder_for(out)
     with _logs_shown():
-        result = cli_load.measure(cli_load.point_of(how, stop), plan, cli_load.slos_of(slo or []), out)
+        result = cli_load.measure(cli_load.point_of(how, stop), plan, slos, folder)
     from tasks.analysis.trial_json import trial_json
 
     if as_json:
@@ -238,6 +260,34 @@ def load(
     else:
         _console().print(trial_table(result.summary))
     if fail_if_invalid and not result.summary.valid:
+        raise typer.Exit(EXIT_MEASUREMENT)
+
+
+def _refuse_beside_import(context: typer.Context) -> None:
+    """A file was measured already: what would shape a measurement is refused, not ignored."""
+    from experiments.errors import InputError
+
+    kept = {"import_file", "slo", "out", "fail_if_invalid", "as_json"}
+    names = [name for name in context.params if name not in kept]
+    given = [name for name in names if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    if given:
+        words = ["URL" if name == "url" else f"--{name.replace('_', '-')}" for name in given]
+        raise InputError(f"--import reads a file that was measured already: leave {', '.join(words)} out")
+
+
+def _import(file: Path, slos: list[str], out: Path | None, *, as_json: bool, fail_if_invalid: bool) -> None:
+    from flows.cli_load import slos_of
+    from tasks.import_trial import import_file, import_json
+    from tasks.reporting.trial_table import trial_table
+
+    results = import_file(file, slos_of(slos), out)
+    if as_json:
+        _print_json(import_json(results))
+    for result in [] if as_json else results:
+        _console().print(trial_table(result.summary))
+        for unknown in result.unknown:
+            _note(f"unknown: {unknown}")
+    if fail_if_invalid and not all(result.summary.valid for result in results):
         raise typer.Exit(EXIT_MEASUREMENT)
 
 
@@ -301,6 +351,24 @@ def _result_printer(as_json: bool) -> Any:
 
 
 @app.command()
+def sync(as_json: Json = False) -> None:
+    """Tells MLflow of the results that it does not know yet, after it was out of reach."""
+    from flows.local_api import quiet_environment
+    from tasks.campaigns.home import open_home
+
+    home = open_home()
+    quiet_environment(home)
+    from tasks.publish import sync as publish_all
+
+    with _logs_shown():
+        published = publish_all(home)
+    if as_json:
+        _print_json({"published": published, "tracking_uri": home.shown_tracking_uri})
+    else:
+        print(f"{published} results published to {home.shown_tracking_uri}")
+
+
+@app.command()
 def command(
     cell: Annotated[str, typer.Argument(help="a cell's id, or the first letters of it", metavar="CELL")],
     as_json: Json = False,
@@ -316,6 +384,27 @@ def command(
         _note(f"# {note}")
     words = [f"{name}={shlex.quote(value)}" for name, value in found["env"].items()]
     print(" ".join([*words, shlex.join(found["argv"])]))
+
+
+@app.command()
+def export(
+    form: Annotated[Formats, typer.Option("--format", help="whose file to write")],
+    what: Annotated[
+        str | None, typer.Argument(help="a cell's id, the first letters of it, or a folder", metavar="[CELL|DIR]")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="the file; without it, stdout")] = None,
+) -> None:
+    """Writes measured trials as a GuideLLM report or as results of vllm bench serve. Without a CELL or a DIR: the
+    latest campaign of the store's only experiment."""
+    from flows import cli_export
+
+    trials = cli_export.trials_of(what)
+    text = cli_export.export_text(form is Formats.guidellm, trials)
+    if out is None:
+        sys.stdout.write(text)
+        return
+    cli_export.write_text(out, text)
+    _note(f"{out}: {len(trials)} trial{'s' if len(trials) > 1 else ''}")
 
 
 @app.command()
@@ -348,12 +437,12 @@ def ui(
     """Opens the MLflow and Prefect UIs over this store on loopback; Ctrl-C ends both."""
     from flows.user_interfaces import serve_user_interfaces
 
-    def show(addresses: dict[str, str]) -> None:
+    def show(addresses: dict[str, str], runs: dict[str, str]) -> None:
         if as_json:
-            _print_json(addresses)
+            _print_json(addresses | {"runs": runs})
         else:
-            for name, address in addresses.items():
-                print(f"{name:<10}{address}")
+            for name, address in [*addresses.items(), *((f"runs of {name}", page) for name, page in runs.items())]:
+                print(f"{name:<10}  {address}")
         sys.stdout.flush()
         _note("Ctrl-C ends both.")
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import tempfile
 from collections.abc import Sequence
@@ -9,11 +10,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from engine_adapters.base import RequestDialect
 from experiments.errors import InputError
+from experiments.schema.conversation import Conversation
 from experiments.schema.load import (
     ArrivalProcess,
     ClosedLoop,
@@ -40,12 +43,63 @@ GREEDY = RequestDialect(
 """Sampling is always sent, since defaults differ; what the server does not take is left out by the pre-flight."""
 
 
+def server_and_model(url: str | None, model: str | None) -> tuple[str, str]:
+    """Both; raises InputError with what is missing."""
+    missing = [name for name, value in (("URL", url), ("--model", model)) if value is None]
+    if url is None or model is None:
+        raise InputError(f"give {' and '.join(missing)} of the server, or --import FILE")
+    return url, model
+
+
 def server_root(url: str) -> str:
-    """The server's root; a trailing /v1 is accepted. Raises InputError for what is no http or https URL."""
-    root = url.strip().rstrip("/").removesuffix("/v1").rstrip("/")
-    if not root.startswith(("http://", "https://")):
-        raise InputError(f"{url}: give the server's address, such as http://127.0.0.1:8000")
-    return root
+    """The server's root; a trailing /v1 is accepted. Raises InputError, which repeats no password, for anything that
+    cannot be sent as it stands."""
+    text = url.strip()
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise InputError(f"{_without_user(text)}: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise InputError(f"{_without_user(text)}: give the server's address, such as http://127.0.0.1:8000")
+    if "@" in parts.netloc:
+        raise InputError(
+            f"{_without_user(text)}: leave user and password out; --api-key-env names a variable with a key"
+        )
+    if parts.query or parts.fragment:
+        raise InputError(f"{text}: leave out what follows the path: only the server's root is wanted")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1').rstrip('/')}"
+
+
+def _without_user(url: str) -> str:
+    scheme, _, rest = url.rpartition("@")[0].partition("://")
+    return url if not scheme or "@" not in url else f"{scheme if rest else ''}://{url.rpartition('@')[2]}".lstrip(":/")
+
+
+def api_key_variable(name: str) -> str:
+    """The variable's name again. Raises InputError where it holds nothing that can stand in a header."""
+    key = os.environ.get(name, "").strip() if name else "unneeded"
+    if not key:
+        raise InputError(f"--api-key-env {name}: this environment variable is to hold the API key, and is not set")
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(
+            f"--api-key-env {name}: what it holds is no API key: it has line breaks or letters beyond ASCII"
+        )
+    return name
+
+
+def folder_for(out: Path | None) -> Path | None:
+    """`--out`, made if need be. Raises InputError where nothing can be written there, before anything is measured."""
+    if out is None:
+        return None
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be written to: {error.strerror}") from None
+    (out / "trial.json").unlink(missing_ok=True)  # it would stand beside the records of another trial
+    return out
 
 
 def load_of(concurrency: int | None, rate: float | None, arrivals: str | None, trace: Path | None) -> Load:
@@ -101,12 +155,9 @@ def slos_of(texts: Sequence[str]) -> tuple[SLO, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The options that say what is asked of the server, as they were written."""
+class Content:
+    """The options that say what is asked of the server, beyond lengths, as they were written."""
 
-    endpoint: str = "completions"
-    prompt_tokens: str | None = None
-    output_tokens: str | None = None
     dataset: Path | None = None
     english: bool = False
     shared_prefix: str | None = None
@@ -114,50 +165,66 @@ class Asked:
     cache: str | None = None
     hot_prompts: int | None = None
     json_schema: Path | None = None
+    conversation: Conversation | None = None
 
 
-def workload_of(load: Load, asked: Asked) -> Workload:
-    """A trace and a dataset bring their own lengths, and may do without these. Raises InputError."""
-    has_lengths = isinstance(load, OpenLoop) and isinstance(load.arrivals, Trace)
-    fallback: object = {"kind": "data"} if asked.dataset is not None else 1 if has_lengths else None
-    prompt = length_of("--prompt-tokens", asked.prompt_tokens) or fallback
-    output = length_of("--output-tokens", asked.output_tokens) or fallback
-    if prompt is None or output is None:
-        raise InputError("give --prompt-tokens and --output-tokens")
-    fields = {"endpoint": asked.endpoint, "prompt_tokens": prompt, "output_tokens": output, **_content(asked)}
+def workload_of(
+    load: Load,
+    endpoint: str,
+    prompt_tokens: int | str | None,
+    output_tokens: int | str | None,
+    content: Content | None = None,
+) -> Workload:
+    """A dataset brings its own lengths, a trace may; what neither has is to be given. Raises InputError."""
+    content = content or Content()
+    prompt, output = length_of("--prompt-tokens", prompt_tokens), length_of("--output-tokens", output_tokens)
+    missing = {"--prompt-tokens": prompt is None, "--output-tokens": output is None}
+    if isinstance(load, OpenLoop) and isinstance(load.arrivals, Trace):
+        from tasks.loadgen.trace import read_trace
+
+        trace = read_trace(load.arrivals.path)
+        missing["--prompt-tokens"] &= trace.prompt_tokens is None
+        missing["--output-tokens"] &= trace.output_tokens is None
+    if any(missing.values()) and content.dataset is None:
+        raise InputError(f"give {' and '.join(name for name, is_missing in missing.items() if is_missing)}")
+    own: object = {"kind": "data"} if content.dataset is not None else 1
+    lengths = {"prompt_tokens": own if prompt is None else prompt, "output_tokens": own if output is None else output}
+    fields = {"endpoint": endpoint, **lengths, **_fields(content)}
     try:
         return Workload.model_validate({"name": "load", **fields})
     except ValidationError as error:
         raise InputError("\n".join(_complaint(item) for item in error.errors())) from None
 
 
-def _content(asked: Asked) -> dict[str, object]:
+def _fields(content: Content) -> dict[str, object]:
     """The fields beyond lengths, where they were given."""
     fields: dict[str, object] = {}
-    if asked.dataset is not None and asked.english:
+    if content.dataset is not None and content.english:
         raise InputError("give either --dataset or --english")
-    if asked.dataset is not None:
-        fields["prompts"] = {"kind": "dataset", "path": str(asked.dataset)}
-    if asked.english:
+    if content.dataset is not None:
+        fields["prompts"] = {"kind": "dataset", "path": str(content.dataset)}
+    if content.english:
         fields["prompts"] = {"kind": "english"}
-    if asked.shared_prefix is not None:
-        fields |= {"shared_prefix": shared_prefix_of(asked.shared_prefix), "cache": "shared"}
-    if asked.system_prompt is not None:
-        fields |= {"system_prompt": _text("--system-prompt", asked.system_prompt).strip(), "cache": "shared"}
-    if asked.cache is not None:
-        fields["cache"] = asked.cache
-    if asked.hot_prompts is not None:
-        fields["hot_prompts"] = asked.hot_prompts
-    if asked.json_schema is not None:
-        fields["json_schema"] = _json("--json-schema", asked.json_schema)
+    if content.shared_prefix is not None:
+        fields |= {"shared_prefix": shared_prefix_of(content.shared_prefix), "cache": "shared"}
+    if content.system_prompt is not None:
+        fields |= {"system_prompt": _text("--system-prompt", content.system_prompt).strip(), "cache": "shared"}
+    if content.cache is not None:
+        fields["cache"] = content.cache
+    if content.hot_prompts is not None:
+        fields["hot_prompts"] = content.hot_prompts
+    if content.json_schema is not None:
+        fields["json_schema"] = _json("--json-schema", content.json_schema)
+    if content.conversation is not None:
+        fields["conversation"] = content.conversation
     return fields
 
 
-def length_of(option: str, text: str | None) -> object:
+def length_of(option: str, text: int | str | None) -> object:
     """128, 100-200, uniform:100,200, normal:MEAN,STD[,MIN,MAX], lognormal:MEDIAN,SIGMA[,MIN,MAX], data[:MAX] or
     natural[:MAX], as the schema has it."""
-    if text is None:
-        return None
+    if text is None or isinstance(text, int):
+        return text
     kind, _, rest = text.strip().partition(":")
     if (span := _SPAN.fullmatch(kind)) and not rest:
         return {"kind": "uniform", "min": int(span[1]), "max": int(span[2])}
@@ -217,6 +284,17 @@ def _complaint(item: Any) -> str:
     """With the option where one field is at fault; a contradiction between several says itself what it is."""
     message = str(item["msg"]).removeprefix("Value error, ")
     return f"--{str(item['loc'][0]).replace('_', '-')}: {message}" if item["loc"] else message
+
+
+def conversation_of(load: Load, turns: int | None, think_seconds: float | None) -> Conversation | None:
+    """None without --turns. A trace replays single requests."""
+    if turns is None:
+        if think_seconds is not None:
+            raise InputError("--think-seconds goes with --turns")
+        return None
+    if isinstance(load, OpenLoop) and isinstance(load.arrivals, Trace):
+        raise InputError("--turns goes with --concurrency or --rate, not with --trace")
+    return Conversation(turns=turns, think_time_s=think_seconds or 0.0)
 
 
 def checked(make: Any, **fields: Any) -> Any:

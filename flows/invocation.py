@@ -137,7 +137,6 @@ def _conclude(order: ExperimentOrder, campaign: Campaign, planned: list[PlannedC
     home = open_home()
     if not order.variants:
         log.info("nothing to measure: %d cells are kept from before; --force measures again", len(order.kept))
-        order = _opened(order, home, campaign)
     is_published = publish(order, home, campaign, _results(campaign, planned))
     results = _results(campaign, planned)
     body = {
@@ -155,7 +154,7 @@ def _where(home: Home, campaign: Campaign) -> dict[str, str]:
     return {
         "report": _as_typed(campaign.folder / "report.html"),
         "records": _as_typed(campaign.folder),
-        "MLflow": "dyno ui" if home.tracking_uri.startswith("sqlite") else home.tracking_uri,
+        "MLflow": "dyno ui" if home.tracking_uri.startswith("sqlite") else home.shown_tracking_uri,
     }
 
 

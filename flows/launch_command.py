@@ -11,7 +11,7 @@ from experiments.schema.result import CellResult
 from experiments.schema.variant import Variant
 from tasks.campaigns.campaign import all_results
 from tasks.campaigns.home import open_home
-from tasks.serving.server import HOST, LAUNCHERS
+from tasks.serving.server import HOST, LAUNCHERS, spec_environment
 
 SHIPPED = Path(__file__).parents[1] / "experiments"
 
@@ -59,6 +59,8 @@ def _as_measured(result: CellResult | None) -> dict[str, Any]:
 
 def _as_planned(cell_id: str, variant: Variant, measured: dict[str, CellResult]) -> dict[str, Any]:
     spec = ADAPTERS[variant.engine].launch_spec(variant)
+    if spec.url:
+        return {"cell_id": cell_id, "argv": [], "env": {}, "notes": [f"nothing is launched: {spec.url} runs already"]}
     argv = [
         str(LAUNCHERS / arg.removeprefix("{launchers}/")) if arg.startswith("{launchers}/") else arg
         for arg in spec.argv
@@ -73,4 +75,4 @@ def _as_planned(cell_id: str, variant: Variant, measured: dict[str, CellResult])
 
 
 def _environment(variant: Variant) -> dict[str, str]:
-    return dict(ADAPTERS[variant.engine].launch_spec(variant).env)
+    return spec_environment(ADAPTERS[variant.engine].launch_spec(variant))

@@ -17,7 +17,6 @@ from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
 from experiments.schema.result import CellResult, CellState, PointResult
 from tasks.analyse import analyse
 from tasks.analysis.sweep import next_point
-from tasks.artifacts.manifest import Artifact
 from tasks.build import build, make_environment
 from tasks.campaigns.campaign import Campaign
 from tasks.campaigns.home import Home
@@ -27,8 +26,7 @@ from tasks.load_sweep import load_sweep, trial_seed
 from tasks.loadgen.plan import Endpoint, TrialPlan
 from tasks.loadgen.pool import Pool
 from tasks.quantize import quantize
-from tasks.serve import serve
-from tasks.serving.environment import Environment
+from tasks.serve import Loadable, is_there_already, launched, serve
 from tasks.serving.provenance import machine, software
 from tasks.serving.server import Server
 from tasks.teardown import teardown
@@ -98,24 +96,24 @@ def _saved(ledger: Ledger, result: CellResult) -> CellResult:
 def _launch(ledger: Ledger, pending: tuple[CellOrder, ...], results: list[CellResult]) -> None:
     """Adds the result of each cell as it is measured, and stops early where the server has ended. Raises what keeps
     the launch from measuring at all."""
-    environment, model, loadable = _prepare(ledger)
+    loadable, tokenizer = (None, None) if is_there_already(ledger.variant) else _prepare(ledger)
     log_file = ledger.campaign.server_log(ledger.variant.id, ledger.launch)
     leases = Home(Path(ledger.run.home)).leases
     ledger.stage = "launch"
-    with serve(ledger.variant, environment=environment, model=loadable, log_file=log_file, leases=leases) as server:
+    with serve(ledger.variant, loadable=loadable, log_file=log_file, leases=leases) as server:
         ledger.stages_s["launch"] = server.timings_s["first_token_s"]
-        ledger.provenance |= {"argv": list(server.argv), "launch_s": dict(server.timings_s)}
+        ledger.provenance |= launched(ledger.variant, server)
         with Pool() as pool:
             for cell in pending:
-                results.append(_saved(ledger, _measure_cell(ledger, cell, server, model.path, pool)))
+                results.append(_saved(ledger, _measure_cell(ledger, cell, server, tokenizer, pool)))
                 if server.has_ended():
                     break
         ledger.stage = "teardown"
     teardown(server)
 
 
-def _prepare(ledger: Ledger) -> tuple[Environment, Artifact, Path]:
-    """The engine's environment, the model, and what the server loads."""
+def _prepare(ledger: Ledger) -> tuple[Loadable, Path]:
+    """What the server is started from, and the folder of the model's own files."""
     home, variant = Home(Path(ledger.run.home)), ledger.variant
     with ledger.during("download"):
         model = download(variant.model, home.artifacts)
@@ -130,10 +128,10 @@ def _prepare(ledger: Ledger) -> tuple[Environment, Artifact, Path]:
         "model": {"key": model.key, "bytes": model.bytes},
         "checkpoint": {"key": checkpoint.key, "bytes": checkpoint.bytes, **checkpoint.facts},
     }
-    return environment, model, loadable
+    return Loadable(environment, loadable), model.path
 
 
-def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, model: Path, pool: Pool) -> CellResult:
+def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, tokenizer: Path | None, pool: Pool) -> CellResult:
     """Warm up and sweep; what fails on the way is the cell's result, with the points until then."""
     run, ledger = launch.run, launch.page()
     folder = ledger.campaign.launch_folder(cell.cell_id, ledger.launch)
@@ -141,7 +139,7 @@ def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, model: Path, 
     try:
         with ledger.during("download"):
             dataset = download_dataset(cell.workload.prompts, Home(Path(run.home)).artifacts)
-        plan = _trial_plan(ledger, cell, server, model, dataset)
+        plan = _trial_plan(ledger, cell, server, tokenizer, dataset)
         with ledger.during("warm up"):
             preflight, rps = warm_up(plan, folder, pool, max_seconds=run.load_plan.warm_up_max_seconds)
         with ledger.during("load sweep"):
@@ -154,7 +152,9 @@ def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, model: Path, 
     return analyse(ledger.result(cell, CellState.MEASURED, points=tuple(points)), run.slos, run.load_plan)
 
 
-def _trial_plan(ledger: Ledger, cell: CellOrder, server: Server, model: Path, dataset: Path | None) -> TrialPlan:
+def _trial_plan(
+    ledger: Ledger, cell: CellOrder, server: Server, tokenizer: Path | None, dataset: Path | None
+) -> TrialPlan:
     adapter = ADAPTERS[ledger.variant.engine]
     seed = int(content_id(ledger.run.seed, cell.cell_id, ledger.run.campaign)[:8], 16)
     return TrialPlan(
@@ -165,7 +165,7 @@ def _trial_plan(ledger: Ledger, cell: CellOrder, server: Server, model: Path, da
         stop=StopRule(requests=1),
         seed=trial_seed(seed, ledger.launch),
         timeout_s=ledger.run.load_plan.request_timeout_s,
-        tokenizer=model,
+        tokenizer=tokenizer,
         dataset=dataset,
         metric_names=adapter.metric_names,
         metrics_path=adapter.launch_spec(ledger.variant).metrics_path,

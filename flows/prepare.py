@@ -9,15 +9,17 @@ from tasks.build import make_environment
 from tasks.campaigns.home import Home
 from tasks.download import download
 from tasks.quantize import quantize
+from tasks.serve import is_there_already
 
 log = logging.getLogger("dyno.prepare")
 
 
 def prepare(order: ExperimentOrder) -> None:
     """Fills the store; the flow's own stages then find what is here. What fails here fails there, with its cells."""
-
     home = Home(Path(order.home))
     for variant in (item.variant for item in order.variants):
+        if is_there_already(variant):
+            continue
         try:
             model = download.fn(variant.model, home.artifacts)
             environment = make_environment.fn(variant, home.environments)

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from engine_adapters import ADAPTERS
 from experiments.errors import BuildError
 from experiments.schema.variant import Variant
-from tasks.serving.environment import Environment, engine_environment
+from tasks.serving.environment import Environment, check_release, engine_environment
 
 log = logging.getLogger("dyno.build")
 
@@ -17,8 +17,10 @@ log = logging.getLogger("dyno.build")
 @task(name="environment", task_run_name="environment {variant.engine} {variant.engine_version}", cache_policy=NO_CACHE)
 def make_environment(variant: Variant, environments: Path) -> Environment:
     """The environment of the engine's release; two releases have two, and can be measured side by side."""
-    spec = ADAPTERS[variant.engine].launch_spec(variant)
-    made = engine_environment(environments, spec.packages, log.info)
+    adapter = ADAPTERS[variant.engine]
+    spec = adapter.launch_spec(variant)
+    made = engine_environment(environments, spec.packages, log.info, removed=spec.removed_packages)
+    check_release(made, adapter.release_package, variant.engine_version)
     if made.seconds:
         log.info("environment of %s: %d packages in %.0f s", " ".join(spec.packages), len(made.packages), made.seconds)
     return made

@@ -2,10 +2,13 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 
+from experiments.errors import DownloadError
 from experiments.schema.model import Model
 from experiments.schema.prompts import Dataset, Prompts
 from tasks.artifacts.hub import fetch_hub_dataset
@@ -15,8 +18,33 @@ from tasks.artifacts.store import ArtifactStore
 
 log = logging.getLogger("dyno.download")
 
+TRANSPORT_ERRORS = ("ConnectError", "ConnectTimeout", "ReadError", "ReadTimeout", "RemoteProtocolError", "WriteError")
+"""By name: huggingface-hub brings an HTTP client of its own, whose classes are not those of ours."""
 
-@task(name="download", task_run_name="download {model.name}", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
+
+def may_pass(error: object) -> bool:
+    """Whether the same download may succeed a little later: the network or the hub failed, not the request."""
+    if not isinstance(error, DownloadError):
+        return False
+    cause = error.__cause__
+    status = getattr(getattr(cause, "response", None), "status_code", None)
+    if status is not None:
+        return bool(status == 429 or status >= 500)
+    return isinstance(cause, (ConnectionError, TimeoutError)) or type(cause).__name__ in TRANSPORT_ERRORS
+
+
+def _retry_condition(_task: object, _run: object, state: State[Any]) -> bool:
+    return may_pass(state.data)
+
+
+@task(
+    name="download",
+    task_run_name="download {model.name}",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=5,
+    retry_condition_fn=_retry_condition,
+)
 def download(model: Model, artifacts: Path) -> Artifact:
     """Cached by content in the store; Prefect's own cache would know only this host's results."""
     found = fetch_model(model.source, ArtifactStore(artifacts), progress=log.info)

@@ -7,8 +7,8 @@ from typing import Literal
 
 from experiments.errors import PublishError
 from experiments.schema.order import ExperimentOrder
-from experiments.schema.result import CellResult
-from tasks.campaigns.campaign import Campaign
+from experiments.schema.result import CellResult, CellState
+from tasks.campaigns.campaign import Campaign, all_campaigns
 from tasks.campaigns.home import Home
 from tasks.reporting.report import write_report
 from tasks.track import publish_cell, tracking_store
@@ -30,11 +30,15 @@ def open_invocation(order: ExperimentOrder, home: Home, campaign: Campaign) -> s
 
 
 def publish(order: ExperimentOrder, home: Home, campaign: Campaign, results: Sequence[CellResult]) -> bool:
-    """Writes the report, and tells MLflow what it does not know yet; False where MLflow is out of reach."""
+    """Writes the report, and tells MLflow what it does not know yet; False where MLflow is out of reach.
+
+    Where no invocation could be opened before, or none was needed, it is opened now."""
     report = campaign.folder / "report.html"
     write_report(report, experiment=order.experiment, description=order.description, cells=results)
     log.info("report: %s", report)
     try:
+        run_id = order.invocation_run_id or open_invocation(order, home, campaign)
+        order = order.model_copy(update={"invocation_run_id": run_id})
         tracked = [_tracked(result, home, campaign, order.invocation_run_id) for result in results]
         close_invocation(order, home, tracked, status="FINISHED", report=report)
     except PublishError as error:
@@ -62,6 +66,22 @@ def close_invocation(
         files={"report.html": report} if report else {},
         description=order.description,
     )
+
+
+def sync(home: Home) -> int:
+    """Tells MLflow of every result that it does not know yet, and returns how many those were.
+
+    Raises PublishError where it is out of reach."""
+    waiting = [
+        (campaign, result)
+        for campaign in all_campaigns(home.campaigns)
+        for result in campaign.results()
+        if not result.mlflow_run_id and result.state != CellState.INTERRUPTED
+    ]
+    for campaign, result in waiting:
+        publish_cell(result, home, campaign, "")
+        log.info("%s: %s on %s", campaign.name, result.variant.label, result.workload.name)
+    return len(waiting)
 
 
 def _tracked(result: CellResult, home: Home, campaign: Campaign, invocation_run_id: str) -> CellResult:

@@ -21,6 +21,8 @@ log = logging.getLogger("dyno.quantize")
 def quantize(variant: Variant, model: Artifact, artifacts: Path, environment: Environment) -> Artifact:
     """Made by the engine's own quantizer where it has one; cached by content in the store."""
     spec = ADAPTERS[variant.engine].checkpoint(variant)
+    if spec is None:
+        return model
     found = make_checkpoint(
         model,
         spec,

@@ -15,6 +15,9 @@ log = logging.getLogger("dyno.teardown")
 @task(name="teardown", cache_policy=NO_CACHE)
 def teardown(server: Server) -> None:
     """Raises MeasurementError where a process of the launch survived its end."""
+    if server.process is None:
+        log.info("left as it was found: dyno did not start it")
+        return
     session = server.process.session
     left = session_members(session) if session else []
     if left:

@@ -15,6 +15,7 @@ import socket
 import struct
 import threading
 import time
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -41,6 +42,8 @@ class Script:
     headers_delay_s: float = 0.0
     honours: frozenset[str] = frozenset({"ignore_eos", "min_tokens", "logit_bias"})
     refuses_unknown: bool = False
+    context: int | None = None
+    says_which: bool = False
     takes_ids: Literal["yes", "no", "one prompt each"] = "yes"
     bos: int = 0
     template_tokens: int = 0
@@ -101,6 +104,9 @@ SCRIPTS: dict[str, dict[str, Any]] = {
     "tool-calls": {"kind": "tool_calls", "finish": "tool_calls"},
     "no-done": {"done": False},
     "cached": {"cached_tokens": 5},
+    "says-which": {"says_which": True},
+    "context-1": {"context": 1},
+    "context-30": {"context": 30},
     # transport
     "length-framed": {"framing": "length"},
     "close-framed": {"framing": "close"},
@@ -171,6 +177,7 @@ class Seen:
     received_at_ns: int
     tokens_at_ns: list[int] = field(default_factory=list)
     raw_body: str = ""
+    connection: int = 0
 
 
 class RefusedRequest(Exception):
@@ -213,6 +220,12 @@ def output_tokens(body: dict[str, Any], script: Script) -> int:
     return min(most, max(natural, least))
 
 
+def answer_mark(body: dict[str, Any]) -> int:
+    """Tells answers to different prompts apart; between 10 and 29,999, as token ids are."""
+    asked = json.dumps(body.get("messages") or body["prompt"])
+    return 10 + zlib.crc32(asked.encode()) % 29_990
+
+
 @dataclass(frozen=True)
 class Step:
     """Bytes of the body to write `at_s` after the request, and how many tokens they bear."""
@@ -233,13 +246,13 @@ def steps(body: dict[str, Any], script: Script) -> Iterator[Step]:
         return
     if "messages" in body:
         yield Step(script.first_token_s, events.role())
-    sent, at_s = 0, script.first_token_s
+    sent, at_s, mark = 0, script.first_token_s, f"a{answer_mark(body)}" if script.says_which else ""
     while sent < output and sent != script.after_tokens:
         if script.empty_deltas:
             yield Step(at_s, events.text("", sent, 0))
         bears = min(script.merged, output - sent)
         sent += bears
-        yield Step(at_s, events.text(f" w{sent}", sent, bears), bears)
+        yield Step(at_s, events.text(f" {mark}w{sent}", sent, bears), bears)
         at_s += script.gap_s
         if script.error == "middle" and sent * 2 >= output:
             yield Step(at_s, events.error())
@@ -296,8 +309,9 @@ class _Events:
         delta: dict[str, Any] = {kind: text}
         if kind == "tool_calls":
             delta = {"tool_calls": [{"index": 0, "function": {"arguments": text}}]}
+        token = answer_mark(self.body) if self.script.says_which else 9
         told = self.script.tells_token_ids and self.body.get("return_token_ids")
-        choices = [self.choice(delta, text, **({"token_ids": [9] * bears} if told else {}))]
+        choices = [self.choice(delta, text, **({"token_ids": [token] * bears} if told else {}))]
         if self.script.takes_ids == "one prompt each" and isinstance(self.body.get("prompt"), list):
             choices[0]["index"] = sent % len(self.body["prompt"])
         return self.chunk(choices, sent)
@@ -356,7 +370,7 @@ class FakeEngine:
 
     def stop(self) -> None:
         """All connections are cut."""
-        if self._loop is not None and self._stop is not None:
+        if self._loop is not None and self._stop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop.set)
 
     async def serve(self) -> None:
@@ -366,7 +380,7 @@ class FakeEngine:
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.connections += 1
-            task = asyncio.ensure_future(self._connection(reader, writer))
+            task = asyncio.ensure_future(self._connection(reader, writer, self.connections))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
@@ -379,9 +393,10 @@ class FakeEngine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         try:
             async for seen in _requests(reader):
+                seen.connection = number
                 self.seen.append(seen)
                 if not await _answer(seen, writer, self.seen):
                     break
@@ -457,6 +472,8 @@ def _refusal(seen: Seen, script: Script) -> RefusedRequest | None:
     if script.refuses_unknown and unknown:
         return RefusedRequest(422, f"unexpected fields: {', '.join(unknown)}")
     try:
+        if script.context is not None and prompt_tokens(seen.body, script) > script.context:
+            return RefusedRequest(400, f"the context holds {script.context} tokens")
         prompt_tokens(seen.body, script)
     except RefusedRequest as refused:
         return refused

@@ -18,6 +18,10 @@ from experiments.schema.workload import Workload
 
 CATALOG = Path(__file__).parents[1] / "catalog"
 KINDS: dict[str, type[BaseModel]] = {"models": Model, "workloads": Workload}
+MOST_NODES = 100_000
+"""Of a file with its aliases written out: some lines of aliases of aliases would be gigabytes."""
+
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Loader(yaml.SafeLoader):
@@ -27,6 +31,8 @@ class _Loader(yaml.SafeLoader):
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
+        if key_node.tag == _MERGE:
+            continue  # `<<: *other` takes over what is not written here
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str):
             raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is not a text", key_node.start_mark)
@@ -99,7 +105,7 @@ def _load(path: Path, found: _Findings) -> dict[str, Any]:
         found.add("", f"cannot be read: {error.strerror}")
     found.stop_if_any()
     try:
-        raw = yaml.load(text, _Loader)  # _Loader is a SafeLoader
+        raw = _parsed(text, found)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -111,6 +117,32 @@ def _load(path: Path, found: _Findings) -> dict[str, Any]:
             found.add("", "an experiment is a mapping of variants, workloads, …; see experiments/quickstart.yaml")
     found.stop_if_any()
     return dict(raw)
+
+
+def _written_out(node: yaml.Node, sizes: dict[yaml.Node, int]) -> int:
+    """How many nodes there would be without aliases; what holds itself counts as too many."""
+    if node not in sizes:
+        sizes[node] = MOST_NODES + 1
+        children = node.value if isinstance(node, yaml.SequenceNode) else []
+        if isinstance(node, yaml.MappingNode):
+            children = [part for pair in node.value for part in pair]
+        sizes[node] = 1 + sum(_written_out(child, sizes) for child in children)
+    return sizes[node]
+
+
+def _parsed(text: str, found: _Findings) -> Any:
+    """The document; what is too much to be an experiment becomes a finding. Raises YAMLError."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None or _written_out(node, {}) <= MOST_NODES:
+            return None if node is None else loader.construct_document(node)
+        found.add("", f"holds more than {MOST_NODES:,} values once its aliases are written out")
+    except RecursionError:
+        found.add("", "is nested too deeply to be an experiment")
+    finally:
+        loader.dispose()
+    return {}
 
 
 def _entries(raw: Mapping[str, Any], key: str) -> list[tuple[int, Any]]:

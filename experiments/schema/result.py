@@ -77,6 +77,22 @@ class SLOAttainment(Spec):
     reason: str = ""
 
 
+TURN_FIGURES = ("ttft_ms", "tpot_ms", "e2e_ms", "prompt_tokens", "cache_hit_ratio")
+
+
+class TurnSummary(Spec):
+    """The k-th turns of all conversations, due in W; `turn` counts from 0. `figures` holds TURN_FIGURES, each over the
+    completed requests; there `cache_hit_ratio` is a share of each prompt, while the field is that of all their tokens.
+    """
+
+    turn: int
+    requests: int
+    outcomes: dict[str, int]
+    cache_hit_ratio: float | None = None
+    figures: dict[str, Distribution] = Field(default_factory=dict)
+    reasons: dict[str, str] = Field(default_factory=dict)
+
+
 class TrialSummary(Spec):
     """All statistics of one trial. Rates are per second of the window W, which is `window_s` long.
 
@@ -111,11 +127,22 @@ class TrialSummary(Spec):
     lateness_ms: Distribution = Distribution()
     client: dict[str, Any] = Field(default_factory=dict)
     slos: tuple[SLOAttainment, ...] = ()
+    turns: tuple[TurnSummary, ...] = ()
     reasons: dict[str, str] = Field(default_factory=dict)
 
 
+class ImportedFrom(Spec):
+    """The file of another tool that a trial was read from; `version` and `model` are empty where it does not say."""
+
+    tool: Literal["guidellm", "vllm"]
+    version: str = ""
+    file: str
+    model: str = ""
+
+
 class PointResult(Spec):
-    """A load point as measured on one launch. `directory` is relative to the launch's folder."""
+    """A load point as measured on one launch. `directory` is relative to the launch's folder. Where it was not measured
+    here, `imported_from` says by what, and `unknown` what that tool's file does not tell."""
 
     point: LoadPoint
     summary: TrialSummary
@@ -125,6 +152,8 @@ class PointResult(Spec):
     window_ns: tuple[int, int] = (0, 0)
     findings: tuple[str, ...] = ()
     honoured: dict[str, bool | str | None] = Field(default_factory=dict)
+    imported_from: ImportedFrom | None = None
+    unknown: tuple[str, ...] = ()
 
 
 class Capacity(Spec):

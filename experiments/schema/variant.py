@@ -34,6 +34,10 @@ class EnvironmentVariable(Spec):
     value: str
 
 
+EndpointURL = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~/-]*)?$")]
+"""The root of a server that is there already: no user, password or query in it, so that it can be on record."""
+
+
 class Variant(Spec):
     """Engine and version, model, quantization, parallelism, flags, hardware. None means: the engine's own default."""
 
@@ -43,6 +47,7 @@ class Variant(Spec):
     quantization: Quantization
     hardware: Name = "cpu"
     runtime: Literal["environment", "container", "endpoint"] = "environment"
+    endpoint_url: EndpointURL | None = None
     engine_profile: Name = "default"
     tensor_parallel: Annotated[int, Field(ge=1)] = 1
     pipeline_parallel: Annotated[int, Field(ge=1)] = 1
@@ -65,6 +70,8 @@ class Variant(Spec):
         """What makes this the system that it is: names that people chose are left out."""
         body = self.model_dump(mode="json")
         body["model"] = self.model.source.model_dump(mode="json")
+        if self.endpoint_url is None:
+            del body["endpoint_url"]  # what is started here is the same system whether that key exists or not
         return body
 
     @property

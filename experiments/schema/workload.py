@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from experiments.schema.base import Name, Spec
+from experiments.schema.conversation import Conversation
 from experiments.schema.length import Natural, OutputLength, PromptLength, longest, shortest
 from experiments.schema.prompts import Dataset, Prompts, Synthetic
 
@@ -28,6 +29,8 @@ class Workload(Spec):
     `cache` says what the prompts let the server reuse. Cold: they share nothing. Shared: what `shared_prefix`, the
     system prompt or the dataset itself makes them share. Hot: `hot_prompts` prompts, sent once before the window and
     then over and over. With `json_schema` answers follow it, and end by themselves after output_tokens at the latest.
+    With a conversation each request but the first of one carries what was said before it, and only first turns are
+    held to the cache policy.
     """
 
     name: Name
@@ -40,6 +43,7 @@ class Workload(Spec):
     system_prompt: Annotated[str, Field(min_length=1)] | None = None
     hot_prompts: Annotated[int, Field(ge=1, le=100_000)] = 8
     json_schema: dict[str, Any] | None = None
+    conversation: Conversation | None = None
 
     @model_validator(mode="after")
     def _lengths_from_where_there_are_some(self) -> Self:
@@ -78,6 +82,25 @@ class Workload(Spec):
                 f"({shortest(self.prompt_tokens)}): prompt_tokens counts the prefix too"
             )
         return self
+
+    @model_validator(mode="after")
+    def _conversation_of_plain_turns(self) -> Self:
+        if self.conversation is None:
+            return self
+        if not isinstance(self.prompt_tokens, int) or not isinstance(self.output_tokens, int):
+            raise ValueError("a conversation takes numbers for prompt_tokens and output_tokens")
+        others = ("prompts", "cache", "shared_prefix", "system_prompt", "json_schema")
+        given = [name for name in others if getattr(self, name) != type(self).model_fields[name].get_default()]
+        if given:
+            raise ValueError(f"a conversation goes with synthetic, cold turns only: leave {', '.join(given)} out")
+        return self
+
+    @property
+    def context_tokens(self) -> int:
+        """What the longest request and its answer take."""
+        if self.conversation is not None:
+            return self.conversation.context_tokens(self.longest_prompt_tokens, self.longest_output_tokens)
+        return self.longest_prompt_tokens + self.longest_output_tokens
 
     @property
     def longest_prompt_tokens(self) -> int:

@@ -20,7 +20,8 @@ NS_PER_S = 1e9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
-    """One entry a request; the `chunk_` columns have one entry a token-bearing chunk, and `request` says whose it is.
+    """One entry a request; `conversation` and `turn` are NaN outside conversations. The `chunk_` columns have one entry
+    a token-bearing chunk, and `request` says whose it is.
 
     `first` and `last` are the chunk's index of c_1 and c_K, and mean something only where `chunks` is above 0.
     """
@@ -37,6 +38,8 @@ class Columns:
     completed: Flags
     finished: Flags
     in_window: Flags
+    conversation: Floats
+    turn: Floats
     outcome: NDArray[np.str_]
     chunks: Integers
     first: Integers
@@ -52,6 +55,11 @@ class Columns:
     @property
     def window_s(self) -> float:
         return self.window_ns / NS_PER_S
+
+    @property
+    def opens(self) -> Flags:
+        """The requests with no history: first turns, and those outside conversations."""
+        return ~(self.turn > 0)
 
     @property
     def measured(self) -> Flags:
@@ -94,6 +102,8 @@ def read_columns(table: pa.Table, window: tuple[int, int]) -> Columns:
         completed=outcome == Outcome.COMPLETED.value,
         finished=_flags(pc.is_valid(table["finish_reason"])),
         in_window=_flags(table["in_window"]),
+        conversation=_numbers(table["conversation"]),
+        turn=_numbers(table["turn"]),
         outcome=outcome,
         chunks=chunks,
         first=ends - chunks,

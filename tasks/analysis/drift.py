@@ -69,9 +69,21 @@ def _arrival_noise(columns: Columns, load: Load) -> float:
 
 
 def _steady_stretch(columns: Columns, residence: Floats) -> tuple[float, float]:
-    """W without the filling after the very first request and without the draining after the last due time."""
-    filled = float(columns.due.min() + np.quantile(residence, 0.95))
-    return max(0.0, filled), min(columns.window_ns, float(columns.due.max()))
+    """W without the filling after the very first request and without the draining after the last due time; of
+    conversations, without that after the very first of them and after the last one's beginning."""
+    lives = _lives_of_conversations(columns)
+    filled = float(columns.due.min() + np.quantile(lives if len(lives) else residence, 0.95))
+    return max(0.0, filled), min(columns.window_ns, float(columns.due[columns.opens].max(initial=0.0)))
+
+
+def _lives_of_conversations(columns: Columns) -> Floats:
+    """From the first due time of each to its last end; empty where there are none."""
+    talks = ~np.isnan(columns.conversation) & ~np.isnan(columns.end)
+    _, owner = np.unique(columns.conversation[talks], return_inverse=True)
+    starts, ends = np.full(owner.max(initial=-1) + 1, np.inf), np.full(owner.max(initial=-1) + 1, -np.inf)
+    np.minimum.at(starts, owner, columns.due[talks])
+    np.maximum.at(ends, owner, columns.end[talks])
+    return ends - starts
 
 
 def _batches(columns: Columns, start: float, stop: float, count: int) -> Floats:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tasks.analysis.columns import NS_PER_S, Columns, Floats
+from tasks.analysis.columns import NS_PER_S, Columns, Flags, Floats
 
 CLOSED_LOOP_OFFERS_NOTHING = "in closed loop the server's answers set the rate: nothing is offered"
 
@@ -105,9 +105,11 @@ def _input_rate(columns: Columns) -> tuple[float | None, str]:
     return float(prompts.sum() / columns.window_s), ""
 
 
-def cache_hit_ratio(columns: Columns) -> tuple[float | None, str]:
-    """Σ cached / Σ prompt tokens over the requests that came with both, and the reason where none did."""
+def cache_hit_ratio(columns: Columns, of: Flags | None = None) -> tuple[float | None, str]:
+    """Σ cached / Σ prompt tokens over the requests (of all, or `of` those) that came with both, and the reason where
+    none did."""
     told = columns.measured & ~np.isnan(columns.cached) & (columns.prompt > 0)
+    told &= True if of is None else of
     if not told.any():
         return None, "the server does not say how many prompt tokens came from its cache"
     return float(columns.cached[told].sum() / columns.prompt[told].sum()), ""

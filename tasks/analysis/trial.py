@@ -15,6 +15,7 @@ from tasks.analysis.distributions import absent, distribution, independent_at, l
 from tasks.analysis.drift import Drift, drift
 from tasks.analysis.goodput import joint_attainment, slo_attainments
 from tasks.analysis.throughput import engine_cache_hit_ratio, throughput
+from tasks.analysis.turns import turn_summaries
 from tasks.analysis.validity import error_share, invalid_reasons, lateness_ms
 from tasks.loadgen.record import Outcome
 
@@ -30,14 +31,16 @@ def summarize_trial(
     findings: Sequence[str] = (),
     method_version: str,
     overloaded: bool = False,
+    test_drift: bool = True,
     counters: Mapping[str, float] | None = None,
     counters_reason: str = "",
 ) -> TrialSummary:
     """The statistics of measurement.md. `window` is W in CLOCK_MONOTONIC ns, `client` a ClientReport as a dict,
     `findings` the instrument's own reasons of invalidity, `counters` the growth of the engine's counters. An
-    `overloaded` point is not stationary: it is not tested for drift, and certifies nothing."""
+    `overloaded` point is not stationary: it is not tested for drift, and certifies nothing. `test_drift` is False where
+    the records do not hold what the test needs."""
     columns = read_columns(table, window)
-    drifted = None if overloaded else drift(columns, load)
+    drifted = drift(columns, load) if test_drift and not overloaded else None
     reasons = invalid_reasons(columns, load=load, workload=workload, client=client, findings=findings, drifted=drifted)
     rates = asdict(throughput(columns, open_loop=load.kind == "open_loop"))
     latencies = latency_distributions(columns)
@@ -60,6 +63,7 @@ def summarize_trial(
         lateness_ms=_lateness(columns),
         client=dict(client),
         slos=slo_attainments(columns, slos, overloaded=overloaded),
+        turns=turn_summaries(columns),
     )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from experiments.schema.result import LATENCIES, Distribution, TrialSummary
+from experiments.schema.result import LATENCIES, TURN_FIGURES, Distribution, TrialSummary, TurnSummary
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
 _SCALARS = (
@@ -43,9 +43,25 @@ def trial_json(summary: TrialSummary) -> dict[str, Any]:
         "window_s": summary.window_s,
         **_scalars(summary),
         **{name: _distribution(summary.latencies.get(name, Distribution())) for name in LATENCIES},
+        "turns": [_turn(turn) for turn in summary.turns],
         "slos": [slo.model_dump(mode="json") for slo in summary.slos],
         "client": {**summary.client, **_client(summary)},
         "reasons": dict(summary.reasons),
+    }
+
+
+def _turn(summary: TurnSummary) -> dict[str, Any]:
+    """`cache_hit_ratio` is of all tokens of these prompts; `cache_hit_ratio_per_request` has the percentiles."""
+    figures = {name: _distribution(summary.figures.get(name, Distribution())) for name in TURN_FIGURES}
+    per_request = figures.pop("cache_hit_ratio")
+    return {
+        "turn": summary.turn,
+        "requests": summary.requests,
+        "outcomes": dict(summary.outcomes),
+        **figures,
+        "cache_hit_ratio": summary.cache_hit_ratio,
+        "cache_hit_ratio_reason": summary.reasons.get("cache_hit_ratio"),
+        "cache_hit_ratio_per_request": per_request,
     }
 
 

@@ -52,6 +52,7 @@ def invalid_reasons(
     found += _client_without_headroom(client, limit_ms)
     found += _merged_reads(columns, client, limit_ms)
     found += _wrong_lengths(columns)
+    found += _cut_histories(columns)
     found += _warm_cache(columns, workload)
     found += _not_shared_as_asked(columns, workload)
     found += _short_window(columns)
@@ -148,8 +149,23 @@ def _wrong_lengths(columns: Columns) -> Iterator[str]:
             yield f"realised {name} tokens are {off:.1%} off those asked ({means}), above {TOKENS_OFF:.0%}: {advice}"
 
 
+def _cut_histories(columns: Columns) -> Iterator[str]:
+    """A prompt holds all of the one before it: one that is shorter shows a server that drops what does not fit."""
+    order = np.lexsort((columns.turn, columns.conversation))
+    prompt, turn, talk = columns.prompt[order], columns.turn[order], columns.conversation[order]
+    follows = np.zeros(len(columns), dtype=np.bool_)
+    follows[1:] = (np.diff(turn) == 1) & (np.diff(talk) == 0) & ~np.isnan(prompt[1:]) & ~np.isnan(prompt[:-1])
+    follows &= (columns.in_window & columns.completed)[order]
+    shrank = follows & (prompt < np.roll(prompt, 1))
+    if shrank.sum() > TOKENS_OFF * follows.sum():
+        yield (
+            f"in {shrank.sum()} of {follows.sum()} later turns the server counts fewer prompt tokens than in the turn "
+            f"before, above {TOKENS_OFF:.0%}: it drops some of the history; give it more context, or have fewer turns"
+        )
+
+
 def _warm_cache(columns: Columns, workload: Workload) -> Iterator[str]:
-    ratio, _ = cache_hit_ratio(columns)
+    ratio, _ = cache_hit_ratio(columns, columns.opens)  # a history is there to be found in the cache
     if workload.cache == "cold" and ratio is not None and ratio > CACHE_HIT:
         yield (
             f"a cold workload took {ratio:.1%} of its prompt tokens from the server's cache, above {CACHE_HIT:.0%}: "

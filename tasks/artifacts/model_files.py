@@ -48,3 +48,16 @@ def lacking_shards(folder: Path) -> list[str]:
     except (ValueError, KeyError, AttributeError) as error:
         raise DownloadError(f"{index} cannot be understood: {error!r}") from error
     return sorted(name for name in shards if not (folder / name).is_file())
+
+
+def context_length(folder: Path) -> int | None:
+    """The tokens that a model was made for, by config.json; None where that does not say."""
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    for part in (config, config.get("text_config")) if isinstance(config, dict) else ():
+        length = part.get("max_position_embeddings") if isinstance(part, dict) else None
+        if type(length) is int and length > 0:
+            return length
+    return None

@@ -38,6 +38,13 @@ class Campaign:
         except (OSError, ValidationError):
             return None
 
+    def results(self) -> Iterator[CellResult]:
+        """All that can be read."""
+        for file in sorted(self.folder.glob("*/cell.json")):
+            result = self.result(file.parent.name)
+            if result is not None:
+                yield result
+
     def save(self, result: CellResult) -> None:
         """Replaces the cell's result."""
         write_json(self.cell_folder(result.cell_id) / "cell.json", result)
@@ -69,15 +76,17 @@ def open_campaign(root: Path, experiment: str, *, new: bool = False) -> Campaign
     return Campaign(experiment, root / experiment / str(number))
 
 
-def all_results(root: Path) -> Iterator[CellResult]:
-    """Every result of a store, the campaigns of an experiment from old to new."""
+def all_campaigns(root: Path) -> Iterator[Campaign]:
+    """Every campaign of a store, those of an experiment from old to new."""
     for experiment in sorted(path.name for path in root.glob("*") if path.is_dir()):
         for number in sorted(_numbers(root / experiment)):
-            campaign = Campaign(experiment, root / experiment / str(number))
-            for file in sorted(campaign.folder.glob("*/cell.json")):
-                result = campaign.result(file.parent.name)
-                if result is not None:
-                    yield result
+            yield Campaign(experiment, root / experiment / str(number))
+
+
+def all_results(root: Path) -> Iterator[CellResult]:
+    """Every result of a store, the campaigns of an experiment from old to new."""
+    for campaign in all_campaigns(root):
+        yield from campaign.results()
 
 
 def to_measure(campaign: Campaign, cells: tuple[Cell, ...], *, retry: bool = False) -> list[Cell]:

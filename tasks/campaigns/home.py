@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,11 @@ class Home:
     def tracking_uri(self) -> str:
         """MLFLOW_TRACKING_URI, or the SQLite file in here."""
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
+
+    @property
+    def shown_tracking_uri(self) -> str:
+        """The same without a password: for people and logs."""
+        return re.sub(r"://[^/@]*@", "://", self.tracking_uri)
 
     def make(self) -> "Home":
         """Makes the folder; raises SetupError where that cannot be."""

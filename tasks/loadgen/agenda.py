@@ -1,7 +1,7 @@
 """What is due next in one process: read off the schedule in open loop, off what has ended in closed loop."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
@@ -16,22 +16,27 @@ PAUSE_AFTER_REFUSAL_NS = 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """The k-th request of this process. With a stamp, it is due a think time after that instant of the kernel's."""
+    """The k-th request of this process. With a stamp, it is due a think time after that instant of the kernel's.
+
+    `conversation` is this process's number of it; `reason` why the request will never be sent."""
 
     position: int
     at_ns: int
     stamp: bytes | None = None
+    conversation: int | None = None
+    reason: str = ""
 
 
 class Agenda(Protocol):
-    """`next_due_ns` None: nothing is due until something ends. Times are CLOCK_MONOTONIC."""
+    """`next_due_ns` None: nothing is due until something ends. Times are CLOCK_MONOTONIC. `ended` names the requests
+    that will never be sent because of how this one ended."""
 
     @property
     def next_due_ns(self) -> int | None: ...
 
     def take(self) -> Due: ...
 
-    def ended(self, reception: Reception, end_ns: int) -> None: ...
+    def ended(self, reception: Reception, end_ns: int) -> Sequence[Due]: ...
 
     def rest(self, now_ns: int) -> Iterator[Due]: ...
 
@@ -53,8 +58,9 @@ class OpenLoopAgenda:
         self._position += 1
         return due
 
-    def ended(self, reception: Reception, end_ns: int) -> None:
+    def ended(self, reception: Reception, end_ns: int) -> Sequence[Due]:
         """Nothing follows from it."""
+        return ()
 
     def rest(self, now_ns: int) -> Iterator[Due]:
         while self.next_due_ns is not None:
@@ -91,11 +97,12 @@ class ClosedLoopAgenda:
         self._position += 1
         return due
 
-    def ended(self, reception: Reception, end_ns: int) -> None:
+    def ended(self, reception: Reception, end_ns: int) -> Sequence[Due]:
         if reception.end is WireEnd.CONNECT_FAILED:
             self._push(end_ns + self._think_ns + PAUSE_AFTER_REFUSAL_NS, None)
         else:
             self._push(end_ns + self._think_ns, reception.end_stamp)
+        return ()
 
     def rest(self, now_ns: int) -> Iterator[Due]:
         """Of a count, what is left; each would have been due at the earliest now. Without a count, nothing was."""

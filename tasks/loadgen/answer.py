@@ -50,4 +50,6 @@ def parse_exchange(
         process=exchange.process,
         connection_reused=exchange.connection_reused,
         stamp=exchange.stamp,
+        conversation=asked.conversation,
+        turn=asked.turn,
     )

@@ -3,7 +3,11 @@
 from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from tasks.loadgen.dialogue import Dialogue
+    from tasks.loadgen.history import TurnBodies
 
 
 class Source(Protocol):
@@ -31,7 +35,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One process's share of a trial. Its k-th request has the index `process + k · processes`.
+    """One process's share of a trial. Its k-th request has the index `process + k · processes`; with a dialogue that
+    holds of conversations, `count` and `due_ns` are of them too, and each has `most_turns` positions and indices.
 
     `due_ns` are offsets from the start (open loop); `user_due_ns` is when each user of a closed loop comes.
     `count` None: the requests end with `until_ns`, and the lengths are those of all processes, which come round again.
@@ -58,10 +63,30 @@ class Assignment:
     folder: Path
     spill_bytes: int
     knows_prompts: bool = True
+    dialogue: "Dialogue | None" = None
+    turn_bodies: "TurnBodies | None" = None
+
+    @property
+    def most_turns(self) -> int:
+        """Positions of a conversation; a request by itself is one of one turn."""
+        return 1 if self.dialogue is None else self.dialogue.most_turns
 
     def index(self, position: int) -> int:
         """Of the trial, for the k-th request of this process."""
-        return self.process + position * self.processes
+        conversation, turn = divmod(position, self.most_turns)
+        return (self.process + conversation * self.processes) * self.most_turns + turn
+
+    def position(self, index: int) -> int:
+        """The inverse of `index`."""
+        conversation, turn = divmod(index, self.most_turns)
+        return (conversation - self.process) // self.processes * self.most_turns + turn
+
+    def think_ns_before(self, index: int) -> int:
+        """What lies between this request's due time and the end that it follows."""
+        conversation, turn = divmod(index, self.most_turns)
+        if self.dialogue is None or turn == 0:
+            return self.think_ns
+        return self.dialogue.think_ns(conversation, turn)
 
     def lengths(self, position: int) -> tuple[int, int]:
         """Prompt and output tokens of a request."""
@@ -135,6 +160,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Broke:
-    """The worker could not go on: its traceback."""
+    """The worker could not go on: its traceback, and where it is the machine's fault and no defect, why."""
 
     traceback: str
+    machine: str = ""

@@ -236,9 +236,13 @@ class BodySource:
 
     def body(self, index: int, prompt_tokens: int, output_tokens: int) -> bytes:
         """JSON; the same bytes for the same arguments in every process."""
+        return self.around(self.prompt(index, prompt_tokens), output_tokens)
+
+    def prompt(self, index: int, tokens: int) -> bytes:
+        """What a request says, as JSON."""
         prefix = None if self.sharing is None else self.sharing.prefix(index)
         number = index if self.hot is None else index % self.hot
-        return self.around(self.prompts.render(self.seed, self.salt, number, prompt_tokens, prefix), output_tokens)
+        return self.prompts.render(self.seed, self.salt, number, tokens, prefix)
 
     def around(self, prompt: bytes, output_tokens: int) -> bytes:
         """The body of a request for this prompt, given as JSON."""

@@ -56,7 +56,8 @@ class Caller:
     @property
     def where(self) -> str:
         """Scheme, host and port, without what else a URL may hold."""
-        return f"{self._url.scheme}://{self._url.hostname}:{self._port}"
+        host = f"[{self._url.hostname}]" if ":" in (self._url.hostname or "") else self._url.hostname
+        return f"{self._url.scheme}://{host}:{self._port}"
 
     def get(self, path: str, *, timeout_s: float | None = None) -> Reply:
         return self._call("GET", path, (), b"", timeout_s or self._timeout_s)
@@ -70,8 +71,9 @@ class Caller:
         try:
             with self._connect(self._timeout_s) as sock:
                 sock.sendall(self._head("POST", path, headers, body, connection="keep-alive") + body)
-                if _read(sock, reader, time.monotonic() + self._timeout_s) is not WireEnd.COMPLETE:
-                    return None
+                end = _read(sock, reader, time.monotonic() + self._timeout_s)
+                if end is not WireEnd.COMPLETE:
+                    return False if reader.finish().ended(end) else None  # its end was the end of the answer
                 sock.settimeout(CLOSING_S)
                 return bool(sock.recv(1))
         except TimeoutError:
@@ -146,4 +148,6 @@ def _key_in(endpoint: Endpoint) -> str:
 
 
 def _why(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{error.verify_message}; SSL_CERT_FILE=FILE names certificates to trust"
     return one_line(error.strerror or str(error) or type(error).__name__)

@@ -24,6 +24,9 @@ class Connections:
 
     `users` are kept connected in a closed loop. With a rate, spare connections are held: as many as come due, at
     twice that rate, in the time that a connection takes. `on_ended` gets each exchange that is over.
+
+    A connection that served a turn of a conversation is held for the next one, until `release`. Where the server has
+    closed it since, the next turn gets one that has served nobody: that it was not reused is then what its record says.
     """
 
     def __init__(self, dialer: Dialer, *, users: int, rate_rps: float, fresh: bool) -> None:
@@ -33,6 +36,8 @@ class Connections:
         self._rate_rps = rate_rps
         self._fresh = fresh
         self._idle: deque[Connection] = deque()
+        self._held: dict[int, Connection] = {}
+        self._talking: set[int] = set()  # conversations of which a turn was sent
         self.busy: dict[Reception, Connection] = {}  # in the order of sending
         self._opening: set[asyncio.Task[Any]] = set()
         self._gate = asyncio.Semaphore(_OPENING_AT_ONCE)
@@ -65,23 +70,44 @@ class Connections:
         self._top_up()
 
     def _send(self, reception: Reception) -> bool:
-        while self._idle:
-            # The freshest of the reused is warm; the oldest of the unused is the first that a server has accepted.
-            connection = self._idle.popleft() if self._fresh else self._idle.pop()
+        while (connection := self._take(reception.conversation)) is not None:
             self.busy[reception] = connection
             if connection.send(reception):
+                if reception.conversation is not None:
+                    self._talking.add(reception.conversation)
                 return True
             del self.busy[reception]
         return False
+
+    def _take(self, conversation: int | None) -> Connection | None:
+        if conversation in self._talking:
+            return self._held.pop(conversation, None) or self._unused()
+        if not self._idle:
+            return None
+        # The freshest of the reused is warm; the oldest of the unused is the first that a server has accepted.
+        return self._idle.popleft() if self._fresh else self._idle.pop()
+
+    def _unused(self) -> Connection | None:
+        found = next((connection for connection in self._idle if not connection.served), None)
+        if found is not None:
+            self._idle.remove(found)
+        return found
 
     def _top_up(self) -> None:
         if self._refused and not self.waiting:
             return  # spare connections are not worth hammering a server that refuses them
         wanted = len(self.waiting) + self._spare() - len(self._idle)
         if self._users and not self._fresh:
-            wanted = max(wanted, self._users - len(self._idle) - len(self.busy))
+            wanted = max(wanted, self._users - len(self._idle) - len(self.busy) - len(self._held))
+        if self._talking and self.waiting:
+            wanted = max(wanted, self._unused_wanted())
         if wanted > len(self._opening):
             self._open(wanted - len(self._opening))
+
+    def _unused_wanted(self) -> int:
+        """Later turns that lost their connection are not helped by one that has served another."""
+        turns = sum(reception.conversation in self._talking for reception in self.waiting)
+        return turns - sum(not connection.served for connection in self._idle)
 
     def _open(self, count: int) -> None:
         for _ in range(count):
@@ -121,13 +147,30 @@ class Connections:
         self._idle.append(connection)
         if self._send(self.waiting[0]):
             self.waiting.popleft()
-        else:
-            self._top_up()
+            return
+        if self._idle:  # not what the first in line may have
+            self._send_another()
+        self._top_up()
+
+    def _send_another(self) -> None:
+        for reception in tuple(self.waiting):
+            if reception.conversation not in self._talking and self._send(reception):
+                self.waiting.remove(reception)
+                return
+
+    def release(self, conversation: int) -> None:
+        """It is over: its connection is anybody's."""
+        self._talking.discard(conversation)
+        connection = self._held.pop(conversation, None)
+        if connection is not None:
+            self._use(connection)
 
     def ended(self, connection: Connection, reception: Reception, *, reusable: bool) -> None:
         self.busy.pop(reception, None)
         if reusable and self._fresh:
             connection.close()
+        elif reusable and reception.conversation is not None:
+            self._held[reception.conversation] = connection
         elif reusable:
             self._use(connection)
         self.on_ended(reception)
@@ -135,6 +178,7 @@ class Connections:
     def closed_idle(self, connection: Connection) -> None:
         if connection in self._idle:
             self._idle.remove(connection)
+        self._held = {key: held for key, held in self._held.items() if held is not connection}
         if connection.served:  # one that never served was refused in disguise: asking again at once would hammer
             self._top_up()
 
@@ -147,7 +191,8 @@ class Connections:
         self._shut = True
         for task in self._opening:
             task.cancel()
-        for connection in [*self._idle, *self.busy.values()]:
+        for connection in [*self._idle, *self._held.values(), *self.busy.values()]:
             connection.close()
         self._idle.clear()
+        self._held.clear()
         self.busy.clear()

@@ -39,8 +39,10 @@ class Asked:
 
     `needs_done` where the pre-flight saw this server end its streams with [DONE]."""
 
-    prompt_tokens: int
+    prompt_tokens: int | None
     output_tokens: int
     exact: bool
     needs_done: bool
     in_window: bool = True
+    conversation: int | None = None
+    turn: int | None = None

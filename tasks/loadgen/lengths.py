@@ -69,6 +69,8 @@ def _lengths(probe: Probe, material: Material | None) -> list[int]:
     if material is not None:
         return sorted({max(material.prompt_tokens), min(material.prompt_tokens)}, reverse=True)
     workload = probe.plan.workload
+    if workload.conversation is not None and workload.conversation.first_prompt_tokens is not None:
+        return [workload.conversation.first_prompt_tokens]
     least = shortest(workload.prompt_tokens)
     if least < workload.longest_prompt_tokens:
         # Shorter ones than the template of a chat cannot be: what the middle shows holds for those that can.

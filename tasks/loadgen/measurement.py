@@ -9,7 +9,7 @@ from typing import Any
 
 import httptools
 
-from tasks.loadgen.agenda import Agenda
+from tasks.loadgen.agenda import Agenda, Due
 from tasks.loadgen.alarm import make_alarm
 from tasks.loadgen.assignment import Assignment, Beat
 from tasks.loadgen.clock import ClockLog
@@ -18,7 +18,7 @@ from tasks.loadgen.exchange import WireEnd
 from tasks.loadgen.glance import Glance
 from tasks.loadgen.reception import Reception
 from tasks.loadgen.spill import SpillFile
-from tasks.loadgen.stock import Stock
+from tasks.loadgen.stock import Bodies
 
 _TICK_NS = 20_000_000
 _TICKS_A_BEAT = 25
@@ -37,7 +37,7 @@ class Measurement:
         assignment: Assignment,
         *,
         agenda: Agenda,
-        stock: Stock,
+        stock: Bodies,
         connections: Connections,
         clock: ClockLog,
         spill: SpillFile,
@@ -45,7 +45,7 @@ class Measurement:
     ) -> None:
         self._assignment = assignment
         self._agenda = agenda
-        self._stock = stock
+        self.stock = stock
         self._connections = connections
         self.clock = clock
         self.spill = spill
@@ -92,7 +92,7 @@ class Measurement:
             self._give_up(reception, WireEnd.NEVER_SENT, None)
         self._connections.waiting.clear()
         for due in self._agenda.rest(now):
-            self._give_up(Reception(self._assignment.index(due.position), due.at_ns, b""), WireEnd.NEVER_SENT, None)
+            self._never_send(due)
         self._finish()
 
     def fail(self, context: Mapping[str, Any]) -> None:
@@ -102,9 +102,13 @@ class Measurement:
             return  # a transport's own trouble, which it tells its connection too
         self._over.set_exception(error or RuntimeError(str(context.get("message"))))
 
-    def _give_up(self, reception: Reception, end: WireEnd, at_ns: int | None) -> None:
+    def _never_send(self, due: Due) -> None:
+        reception = Reception(self._assignment.index(due.position), due.at_ns, b"")
+        self._give_up(reception, WireEnd.NEVER_SENT, None, due.reason or None)
+
+    def _give_up(self, reception: Reception, end: WireEnd, at_ns: int | None, reason: str | None = None) -> None:
         reception.payload = b""
-        reception.finish(end, at_ns)
+        reception.finish(end, at_ns, reason)
         self.done.append(reception)
 
     def _fire(self) -> None:
@@ -129,7 +133,9 @@ class Measurement:
 
     def _send_next(self) -> None:
         due = self._agenda.take()
-        reception = Reception(self._assignment.index(due.position), due.at_ns, self._stock.take(), due.stamp)
+        payload = self.stock.at(due.position)
+        index = self._assignment.index(due.position)
+        reception = Reception(index, due.at_ns, payload, due.stamp, due.conversation)
         self._glance.expect(reception)
         self._connections.assign(reception)
 
@@ -140,10 +146,11 @@ class Measurement:
     def _ended(self, reception: Reception) -> None:
         self.done.append(reception)
         self._glance.ended(reception)
+        for due in self._agenda.ended(reception, self._end_ns(reception)):
+            self._never_send(due)
         self._resident_bytes += len(reception.data)
         if self._resident_bytes > self._assignment.spill_bytes:
             self._move_to_disk(reception)
-        self._agenda.ended(reception, self._end_ns(reception))
         self._fire()
 
     def _end_ns(self, reception: Reception) -> int:
@@ -178,7 +185,7 @@ class Measurement:
         """Between sends, never in place of one."""
         until = time.monotonic_ns() + _REFILL_NS
         next_due = self._agenda.next_due_ns
-        self._stock.refill(until if next_due is None else min(until, next_due))
+        self.stock.refill(until if next_due is None else min(until, next_due))
 
     def _time_out(self, now_ns: int) -> None:
         busy = self._connections.busy

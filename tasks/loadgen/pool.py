@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from experiments.errors import MeasurementError
+from experiments.errors import MeasurementError, SetupError
 from tasks.loadgen.assignment import Broke
 
 _ROOT = Path(__file__).parents[2]
@@ -42,12 +42,15 @@ class Worker:
         return self._process.pid
 
     def receive(self) -> object:
-        """The next message. Raises MeasurementError where the worker broke or is gone."""
+        """The next message. Raises MeasurementError where the worker broke or is gone, SetupError
+        where the machine has no room for it."""
         try:
             message = self.reports.recv()
         except (EOFError, OSError) as error:
             code = self._process.wait()
             raise MeasurementError(f"a process of the load generator ended with {code} while it measured") from error
+        if isinstance(message, Broke) and message.machine:
+            raise SetupError(f"the load generator could not go on: {message.machine}")
         if isinstance(message, Broke):
             raise MeasurementError(
                 "a process of the load generator broke; this is a defect of dyno", log_excerpt=message.traceback

@@ -108,6 +108,8 @@ def _examine(probe: Probe, vocabulary: dict[str, int]) -> None:
             return
     _examine_usage(probe, first)
     _examine_token_ids(probe, first)
+    if probe.plan.workload.conversation is not None and not probe.honoured["token_ids_in_chunks"]:
+        probe.use_words()  # an answer that came as text cannot be joined to a prompt of ids
     tokenizer = probe.plan.tokenizer
     if not ends_by_itself(probe.plan):
         examine_endings(probe, end_tokens(tokenizer) if tokenizer else ())

@@ -20,12 +20,14 @@ class Reception:
 
     A read can end the message only if the data end in `tail`: for chunked bodies that is rare, so that nearly every
     read costs one comparison; llhttp sees the bytes then, and decides. An end in the kernel's time is `end_stamp`.
+    Requests of one `conversation` go over one connection.
     """
 
     __slots__ = (
         "_fed",
         "_parser",
         "complete",
+        "conversation",
         "data",
         "due_at_ns",
         "due_stamp",
@@ -45,8 +47,16 @@ class Reception:
         "tail",
     )
 
-    def __init__(self, index: int, due_at_ns: int, payload: bytes, due_stamp: bytes | None = None) -> None:
+    def __init__(
+        self,
+        index: int,
+        due_at_ns: int,
+        payload: bytes,
+        due_stamp: bytes | None = None,
+        conversation: int | None = None,
+    ) -> None:
         self.index = index
+        self.conversation = conversation
         self.due_at_ns = due_at_ns
         self.due_stamp = due_stamp
         self.payload = payload

@@ -33,8 +33,9 @@ class RequestRecord:
 
     `chunk_at_ns[k]` is when the k-th token-bearing chunk arrived, `chunk_tokens[k]` how many tokens it bore (None: not
     known, see `chunk_tokens` of measurement.md), `chunk_is_answer[k]` whether it was answer rather than reasoning.
-    A length asked is None where a text was sent whose tokens nobody could count before, or where the model was to end
-    by itself.
+    `conversation` and `turn` count from 0; None outside conversations. A length asked is None where nobody can know it:
+    in a later turn whose history is told as text, of a text whose tokens nobody counted, where the model was to end by
+    itself.
     """
 
     index: int
@@ -60,12 +61,14 @@ class RequestRecord:
     process: int
     connection_reused: bool
     stamp: str  # "kernel" or "user"
+    conversation: int | None = None
+    turn: int | None = None
 
 
 SCHEMA = pa.schema(
     [
         pa.field("index", pa.int64(), nullable=False),
-        pa.field("due_at_ns", pa.int64(), nullable=False),
+        pa.field("due_at_ns", pa.int64()),  # null only in a trial that was imported from a file without due times
         pa.field("sent_at_ns", pa.int64()),
         pa.field("first_byte_at_ns", pa.int64()),
         pa.field("last_token_at_ns", pa.int64()),
@@ -87,6 +90,8 @@ SCHEMA = pa.schema(
         pa.field("process", pa.int32()),
         pa.field("connection_reused", pa.bool_()),
         pa.field("stamp", pa.string()),
+        pa.field("conversation", pa.int64()),
+        pa.field("turn", pa.int32()),
     ]
 )
 
@@ -107,5 +112,5 @@ def write_records(path: Path, table: pa.Table) -> None:
 
 
 def read_records(path: Path) -> pa.Table:
-    """The table as written, chunk columns included."""
+    """The table as written, chunk columns included. Columns that an older file has not are null."""
     return pq.read_table(path, schema=SCHEMA)

@@ -1,13 +1,16 @@
 """Schedules: when each request is due and how long it is; computed once, in the parent, from the seed alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.errors import InputError
+from experiments.schema.conversation import Conversation
 from experiments.schema.length import Distribution, FromData, Natural
 from experiments.schema.load import ArrivalProcess, OpenLoop, StopRule
 from experiments.schema.prompts import Dataset
+from tasks.loadgen.dialogue import Dialogue, dialogue_of
 from tasks.loadgen.draws import OUTPUT_STREAM, PROMPT_STREAM, drawn_lengths
 from tasks.loadgen.material import Material, material_of
 from tasks.loadgen.plan import TrialPlan
@@ -35,6 +38,9 @@ class Schedule:
     Closed loop: `due_ns` is None (a request is due when its predecessor ended), `user_due_ns` says when each user
     comes. `count` is None where seconds end a closed loop: then the lengths of request i are entry i modulo their
     number. A prompt length of 0 is not known beforehand.
+
+    With a dialogue `due_ns` are the times at which conversations begin, and the lengths those of the turns of any one;
+    `count` is None wherever seconds end it.
     """
 
     count: int | None
@@ -44,6 +50,7 @@ class Schedule:
     output_tokens: NDArray[np.int32]
     window_from_ns: int
     until_ns: int | None
+    dialogue: Dialogue | None = None
 
     def in_window(self, due_ns: int) -> bool:
         """All that was scheduled, or with a time limit what is due from the ramp's end on."""
@@ -53,6 +60,8 @@ class Schedule:
 def make_schedule(plan: TrialPlan, *, text_overhead: int | None = None) -> Schedule:
     """The whole schedule of a trial; the number of processes takes no part in it. `text_overhead` is what the server
     adds to a dataset's text in tokens, None where that is not known."""
+    if plan.workload.conversation is not None:
+        return _conversations(plan, plan.workload.conversation)
     if isinstance(plan.load, OpenLoop):
         return _open_loop(plan, plan.load, text_overhead)
     return _closed_loop(plan, plan.load.concurrency, text_overhead)
@@ -68,9 +77,47 @@ def _closed_loop(plan: TrialPlan, users: int, text_overhead: int | None) -> Sche
     window_from, until = _window(plan.stop)
     count = plan.stop.requests
     prompt, output = _lengths(plan, count, text_overhead)
-    gap_ns = max(plan.stop.ramp_s * NS / users, USER_GAP_NS)
-    starts = np.rint(np.arange(users, dtype=np.float64) * gap_ns).astype(np.int64)
-    return Schedule(count, None, starts, prompt, output, window_from, until)
+    return Schedule(count, None, _user_starts(plan.stop, users), prompt, output, window_from, until)
+
+
+def _user_starts(stop: StopRule, users: int) -> NDArray[np.int64]:
+    gap_ns = max(stop.ramp_s * NS / users, USER_GAP_NS)
+    return np.rint(np.arange(users, dtype=np.float64) * gap_ns).astype(np.int64)
+
+
+def _conversations(plan: TrialPlan, conversation: Conversation) -> Schedule:
+    """In open loop they begin at the rate that makes `rate_rps` requests per second of their turns."""
+    window_from, until = _window(plan.stop)
+    dialogue = dialogue_of(conversation, seed=plan.seed, requests=plan.stop.requests)
+    due, users = None, np.empty(0, np.int64)
+    if isinstance(plan.load, OpenLoop):
+        due = _beginnings(plan.load, plan, dialogue.count, conversation.mean_turns)
+        dialogue = replace(
+            dialogue, count=len(due), last_turns=dialogue.last_turns or dialogue.drawn_turns(len(due) - 1)
+        )
+    else:
+        users = _user_starts(plan.stop, plan.load.concurrency)
+    prompt, output = _turn_lengths(plan, conversation, dialogue)
+    return Schedule(plan.stop.requests, due, users, prompt, output, window_from, until, dialogue)
+
+
+def _beginnings(load: OpenLoop, plan: TrialPlan, count: int | None, mean_turns: float) -> NDArray[np.int64]:
+    if load.rate_rps is None:
+        raise InputError("a trace replays single requests: for conversations give a rate or a concurrency")
+    stop = plan.stop if count is None else StopRule(requests=count, ramp_s=plan.stop.ramp_s)
+    return arrivals(load.arrivals, load.rate_rps / mean_turns, stop, plan.seed)
+
+
+def _turn_lengths(
+    plan: TrialPlan, conversation: Conversation, dialogue: Dialogue
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Turn by turn what the user adds and what is answered; one conversation's stand for all."""
+    prompt, output = _lengths(plan, dialogue.most_turns, None)
+    if conversation.first_prompt_tokens is not None:
+        prompt[0] = conversation.first_prompt_tokens
+    if conversation.turn_prompt_tokens is not None:
+        prompt[1:] = conversation.turn_prompt_tokens
+    return prompt, output
 
 
 def _open_loop(plan: TrialPlan, load: OpenLoop, text_overhead: int | None) -> Schedule:

@@ -107,7 +107,8 @@ def to_record(reception: Reception, finished: "Finished", tally: Tally) -> Reque
     """One request, parsed and counted."""
     assignment, raw = finished.assignment, raw_bytes(reception, finished.measurement.spill)
     exchange = to_exchange(reception, raw, finished.measurement.clock, assignment)
-    asked = asked_of(reception, exchange, assignment, finished.start_ns)
+    prompt_tokens = finished.measurement.stock.prompt_tokens_asked(assignment.position(reception.index))
+    asked = asked_of(reception, exchange, assignment, finished.start_ns, prompt_tokens)
     record = parse_exchange(exchange, asked, secret=api_key(assignment.target))
     tally.add(raw, record)
     return record
@@ -118,15 +119,20 @@ def raw_bytes(reception: Reception, spill: SpillFile) -> bytes:
     return (spill.read(reception.pieces) if reception.pieces else b"") + bytes(reception.data)
 
 
-def asked_of(reception: Reception, exchange: Exchange, assignment: Assignment, start_ns: int) -> Asked:
+def asked_of(
+    reception: Reception, exchange: Exchange, assignment: Assignment, start_ns: int, prompt_tokens: int | None
+) -> Asked:
     """What the schedule says of this request."""
-    prompt, output = assignment.lengths((reception.index - assignment.process) // assignment.processes)
+    _, output = assignment.lengths(assignment.position(reception.index))
+    conversation, turn = divmod(reception.index, assignment.most_turns)
     return Asked(
-        prompt_tokens=prompt if assignment.knows_prompts else 0,
+        prompt_tokens=(prompt_tokens or None) if assignment.knows_prompts else None,
         output_tokens=output if assignment.exact else 0,
         exact=assignment.exact,
         needs_done=assignment.needs_done,
         in_window=exchange.due_at_ns >= start_ns + assignment.window_from_ns,
+        conversation=None if assignment.dialogue is None else conversation,
+        turn=None if assignment.dialogue is None else turn,
     )
 
 
@@ -136,7 +142,7 @@ def to_exchange(reception: Reception, raw: bytes, clock: ClockLog, assignment: A
     end_at_ns = times[-1] if reception.end_stamp is not None else reception.end_at_ns
     exchange = Exchange(
         index=reception.index,
-        due_at_ns=due_at_ns(reception, clock, assignment.think_ns),
+        due_at_ns=due_at_ns(reception, clock, assignment.think_ns_before(reception.index)),
         sent_at_ns=reception.sent_at_ns,
         end_at_ns=end_at_ns,
         end=reception.end or WireEnd.CANCELLED,

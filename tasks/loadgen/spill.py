@@ -71,8 +71,12 @@ class SpillFile:
             self._thread = None
 
     def read(self, pieces: list[Piece]) -> bytes:
-        """Call `settle` before."""
-        return b"".join(p.data if p.data is not None else os.pread(self._fd, p.length, p.offset) for p in pieces)
+        """At any time: a piece lets go of its bytes only when they are on disk."""
+        return b"".join(map(self._bytes_of, pieces))
+
+    def _bytes_of(self, piece: Piece) -> bytes | bytearray:
+        data = piece.data
+        return os.pread(self._fd, piece.length, piece.offset) if data is None else data
 
     def close(self) -> None:
         """Gives the disk space back."""

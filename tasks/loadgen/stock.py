@@ -3,12 +3,23 @@
 import os
 import time
 from collections import deque
+from typing import Protocol
 
 from tasks.loadgen.assignment import Assignment, Target
 
-_AHEAD_BYTES = 64 * 1024 * 1024
-_AHEAD_PER_USER = 4
-_AHEAD_AT_LEAST = 64
+AHEAD_BYTES = 64 * 1024 * 1024
+AHEAD_PER_USER = 4
+AHEAD_AT_LEAST = 64
+
+
+class Bodies(Protocol):
+    """Whole requests by position, each asked for once. `refill` encodes ahead, until that time at most."""
+
+    def at(self, position: int) -> bytes: ...
+
+    def refill(self, until_ns: int | None = None) -> None: ...
+
+    def prompt_tokens_asked(self, position: int) -> int | None: ...
 
 
 class Stock:
@@ -23,7 +34,15 @@ class Stock:
         self._encoded = 0
         self._ahead = assignment.count
         if self._ahead is None:
-            self._ahead = max(_AHEAD_AT_LEAST, _AHEAD_PER_USER * len(assignment.user_due_ns))
+            self._ahead = max(AHEAD_AT_LEAST, AHEAD_PER_USER * len(assignment.user_due_ns))
+
+    def at(self, position: int) -> bytes:
+        """The request of a position; positions are asked for in order."""
+        return self.take()
+
+    def prompt_tokens_asked(self, position: int) -> int | None:
+        """By the schedule."""
+        return self._assignment.lengths(position)[0]
 
     def take(self) -> bytes:
         if not self._ready:
@@ -43,7 +62,7 @@ class Stock:
         count = self._assignment.count
         if count is not None and self._encoded >= count:
             return False
-        return self._ready_bytes < _AHEAD_BYTES and len(self._ready) < (self._ahead or 1)
+        return self._ready_bytes < AHEAD_BYTES and len(self._ready) < (self._ahead or 1)
 
     def _encode(self) -> None:
         position = self._encoded

@@ -43,6 +43,8 @@ class Answer:
     read; `other_choices` says that there were more, which nobody asked for.
 
     `is_stream` is False where the body is something else than events; `malformed` quotes an event that is no JSON.
+    `said` is None unless the answer is to be answered: then it holds the answer's texts, without reasoning and tool
+    calls, as they stand in JSON (bytes) or decoded (str), and `said_ids` the token ids.
     """
 
     chunk_at_ns: list[int] = field(default_factory=list)
@@ -59,6 +61,8 @@ class Answer:
     is_stream: bool = True
     error: object = None
     malformed: str | None = None
+    said: list[str | bytes] | None = None
+    said_ids: list[int] = field(default_factory=list)
 
     @property
     def output_tokens(self) -> int | None:
@@ -103,9 +107,9 @@ def _differences(at_text: list[int], chunks: int, total: int) -> list[int | None
     return [*counts] if min(counts) >= 1 else []
 
 
-def read_answer(response: Response, *, ended: bool) -> Answer:
+def read_answer(response: Response, *, ended: bool, keeps_text: bool = False) -> Answer:
     """The answer in a 2xx response; `ended`: the body came to its clean end. Events after [DONE] are not read."""
-    answer = Answer()
+    answer = Answer(said=[] if keeps_text else None)
     if response.status is None or not 200 <= response.status < 300:
         return answer
     if _is_event_stream(response):
@@ -118,6 +122,7 @@ def read_answer(response: Response, *, ended: bool) -> Answer:
 def _read_events(answer: Answer, response: Response, ended: bool) -> None:
     ends, times, segment = response.ends, response.times_ns, 0
     shape, fitted, vain = Shape(), False, 0
+    said = answer.said
     for end, kind, data in events(response.body, ended=ended):
         if ends[segment] < end:
             segment = bisect_left(ends, end, segment)
@@ -127,6 +132,8 @@ def _read_events(answer: Answer, response: Response, ended: bool) -> None:
             fitted = True
             answer.chunk_at_ns.append(times[segment])
             answer.chunk_is_answer.append(is_answer)
+            if said is not None and is_answer:
+                said.append(data[len(head) : len(data) - len(tail)])
             continue
         if data == b"[DONE]":
             answer.done = True
@@ -204,6 +211,8 @@ def _take(answer: Answer, chunk: dict[str, Any], at_ns: int) -> None:
         if bears:
             answer.chunk_at_ns.append(at_ns)
             answer.chunk_is_answer.append(is_answer)
+        if answer.said is not None:
+            _take_said(answer, answer.said, choice)
         _take_counts_and_end(answer, choice, bears)
         if len(choices) > 1 or choice.get("index"):
             answer.other_choices = True
@@ -230,6 +239,17 @@ def _other_text(delta: dict[str, Any]) -> tuple[bool, bool]:
     calls = [call.get("function") for call in calls if type(call) is dict] + [delta.get("function_call")]
     bears = any(type(call) is dict and (call.get("name") or call.get("arguments")) for call in calls)
     return bears, bears
+
+
+def _take_said(answer: Answer, said: list[str | bytes], choice: dict[str, Any]) -> None:
+    """What a conversation repeats to the server: its answer, in text and in token ids."""
+    delta, ids = choice.get("delta"), choice.get("token_ids")
+    content = delta.get("content") if type(delta) is dict else choice.get("text")
+    parts = content if type(content) is list else [{"text": content}]
+    texts = [part.get("text") for part in parts if type(part) is dict]
+    said += [text for text in texts if type(text) is str]
+    if type(ids) is list:
+        answer.said_ids += [token for token in ids if type(token) is int]
 
 
 def _take_counts_and_end(answer: Answer, choice: dict[str, Any], bears: bool) -> None:

@@ -70,6 +70,8 @@ def _rows(file: Path) -> list[Row]:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             first = next(islice(lines, 1), "")
             lines.seek(0)
+            if first.lstrip().startswith("["):
+                raise InputError(f"{file}: is one JSON array; a trace has one object a line (JSONL), or is CSV")
             return list(_json_rows(file, lines) if first.lstrip().startswith("{") else csv.DictReader(lines))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: cannot be read as a trace: {error}") from error
@@ -120,12 +122,15 @@ def _time_column(path: str, row: Row) -> tuple[str, Callable[[object], int]]:
 def _value(path: str, number: int, row: Row, column: str, read: Callable[[object], int]) -> int:
     try:
         return read(row[column])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: request {number}: {column}: {row.get(column)!r} cannot be read: {error}") from error
 
 
 def _number_ns(value: object, unit_ns: int) -> int:
-    return round(float(str(value)) * unit_ns)
+    at_ns = round(float(str(value)) * unit_ns)
+    if abs(at_ns) >= 2**62:
+        raise ValueError("a timestamp lies within a century of its zero")
+    return at_ns
 
 
 def _tokens(value: object) -> int:

@@ -15,12 +15,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from experiments.errors import InputError, MeasurementError
+from experiments.errors import DynoError, InputError, MeasurementError
 from experiments.schema.load import ClosedLoop, OpenLoop
 from experiments.schema.prompts import Dataset
-from tasks.loadgen.assignment import Assignment, Beat, Cancel, Measured, Parse, Ready, Share, Source, Start, Target
+from tasks.loadgen.assignment import Assignment, Beat, Cancel, Measured, Parse, Ready, Share, Start, Target
+from tasks.loadgen.body import BodySource
 from tasks.loadgen.cache import prepare_cache
 from tasks.loadgen.counters import CounterReading
+from tasks.loadgen.history import turn_bodies
 from tasks.loadgen.material import ends_by_itself
 from tasks.loadgen.payload import body_source
 from tasks.loadgen.plan import Endpoint, Progress, TrialPlan, TrialRecords
@@ -36,6 +38,7 @@ _LEAD_NS = 20_000_000
 _BEAT_S = 0.5
 _EVENTS_A_PROCESS_RPS = 30_000.0
 _TOKENS_A_STREAM_RPS = 50.0
+_MOST_PROCESSES = 256
 _EVENTS_A_REQUEST = 4  # headers, role, finish, [DONE]
 
 M = TypeVar("M")
@@ -55,7 +58,8 @@ def run_trial(
     Without a pool, processes are started for this trial alone (0.5 s). Before the clock starts the cache is brought to
     the state that the workload asks for. An exception that comes in from outside, such as KeyboardInterrupt, ends the
     trial at once, keeps what was received as cancelled and never-sent records, and goes on its way. Raises InputError
-    for a plan that cannot be, MeasurementError where a process of ours broke.
+    for a plan that cannot be, MeasurementError where a process of ours broke, SetupError where the machine had no room
+    for it.
 
     W: with seconds, from the ramp's end to S; with requests, from the first due time to the last end.
     """
@@ -76,7 +80,7 @@ class _Trial:
         self._preflight = preflight
         self._out_dir = out_dir
         self._on_progress = on_progress
-        self._processes = plan.processes or processes_for(plan)
+        self._processes = min(plan.processes or processes_for(plan), _most_processes(plan))
 
     def run(self, pool: Pool) -> TrialRecords:
         workers = pool.workers(self._processes)
@@ -100,8 +104,12 @@ class _Trial:
         target = target_of(self._plan.endpoint)
         return [self._assignment(process, schedule, source, target) for process in range(self._processes)]
 
-    def _assignment(self, process: int, schedule: Schedule, source: Source, target: Target) -> Assignment:
-        plan, count, mine = self._plan, schedule.count, slice(process, None, self._processes)
+    def _assignment(self, process: int, schedule: Schedule, source: BodySource, target: Target) -> Assignment:
+        plan, mine = self._plan, slice(process, None, self._processes)
+        talks, count = schedule.dialogue is not None, schedule.count
+        own_lengths = count is not None and not talks
+        if schedule.dialogue is not None:
+            count = schedule.dialogue.count
         return Assignment(
             process=process,
             processes=self._processes,
@@ -113,8 +121,8 @@ class _Trial:
             think_ns=round(plan.load.think_time_s * NS) if isinstance(plan.load, ClosedLoop) else 0,
             window_from_ns=schedule.window_from_ns,
             until_ns=schedule.until_ns,
-            prompt_tokens=_share_of(schedule.prompt_tokens, mine if count is not None else slice(None)),
-            output_tokens=_share_of(schedule.output_tokens, mine if count is not None else slice(None)),
+            prompt_tokens=_share_of(schedule.prompt_tokens, mine if own_lengths else slice(None)),
+            output_tokens=_share_of(schedule.output_tokens, mine if own_lengths else slice(None)),
             rate_rps=_rate_rps(plan, schedule) / self._processes,
             timeout_ns=round(plan.timeout_s * NS),
             # A server that closes after each answer would break every request on a connection that is reused.
@@ -124,6 +132,8 @@ class _Trial:
             needs_done=self._preflight.needs_done,
             folder=self._out_dir,
             spill_bytes=BUDGET_BYTES // self._processes,
+            dialogue=schedule.dialogue,
+            turn_bodies=turn_bodies(source, chat=plan.workload.endpoint == "chat") if talks else None,
         )
 
     def _measure(self, workers: list[Worker], start_ns: int, scheduled: int | None) -> None:
@@ -131,12 +141,12 @@ class _Trial:
         measuring = list(workers)
         try:
             self._follow(measuring, ProgressMeter(start_ns, scheduled))
-        except MeasurementError:
-            raise
+        except DynoError:
+            raise  # a process of ours is gone, or has said that it cannot go on
         except BaseException as interruption:
             try:
                 self._cut_short(workers, measuring)
-            except MeasurementError as error:
+            except DynoError as error:
                 interruption.add_note(f"and the records of the trial are lost: {error}")
             raise
 
@@ -219,11 +229,16 @@ def processes_for(plan: TrialPlan) -> int:
     """As few as can carry the load at half of what one offers: where client and server share a machine, each costs."""
     workload, load = plan.workload, plan.load
     if isinstance(load, ClosedLoop):
-        events_rps, most = load.concurrency * _TOKENS_A_STREAM_RPS, load.concurrency
+        events_rps = load.concurrency * _TOKENS_A_STREAM_RPS
     else:
-        events_rps, most = (load.rate_rps or 0.0) * (workload.longest_output_tokens + _EVENTS_A_REQUEST), 1_000_000
+        events_rps = (load.rate_rps or 0.0) * (workload.longest_output_tokens + _EVENTS_A_REQUEST)
     cores = max(1, (os.cpu_count() or 1) // 2)
-    return max(1, min(math.ceil(events_rps / _EVENTS_A_PROCESS_RPS), cores, most))
+    return max(1, min(math.ceil(events_rps / _EVENTS_A_PROCESS_RPS), cores))
+
+
+def _most_processes(plan: TrialPlan) -> int:
+    """In closed loop one for each user: the share of a process without users would never be due."""
+    return plan.load.concurrency if isinstance(plan.load, ClosedLoop) else _MOST_PROCESSES
 
 
 def prompts_exact(preflight: Preflight) -> bool:

@@ -4,6 +4,7 @@ Its standard input is a pipe that its owner holds open: when that closes, whatev
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import resource
@@ -21,7 +22,7 @@ from importlib.abc import MetaPathFinder
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from tasks.loadgen.agenda import make_agenda
+from tasks.loadgen.agenda import Agenda, make_agenda
 from tasks.loadgen.assignment import Assignment, Beat, Broke, Cancel, Measured, Parse, Ready, Start
 from tasks.loadgen.clock import ClockLog
 from tasks.loadgen.connection import Address, Dialer
@@ -29,7 +30,7 @@ from tasks.loadgen.connections import Connections
 from tasks.loadgen.measurement import Measurement
 from tasks.loadgen.poller import Poller, make_poller
 from tasks.loadgen.spill import SpillFile
-from tasks.loadgen.stock import Stock
+from tasks.loadgen.stock import Bodies, Stock
 from tasks.loadgen.urgency import leaves_room, urgent
 
 _CONNECT_TIMEOUT_S = 10.0
@@ -88,7 +89,7 @@ class Prepared(NamedTuple):
     poller: Poller
     dialer: Dialer
     connections: Connections
-    stock: Stock
+    stock: Bodies
 
 
 async def prepare(assignment: Assignment) -> Prepared:
@@ -98,10 +99,37 @@ async def prepare(assignment: Assignment) -> Prepared:
     dialer = make_dialer(assignment, poller)
     users = len(assignment.user_due_ns)
     connections = Connections(dialer, users=users, rate_rps=assignment.rate_rps, fresh=assignment.fresh_connections)
-    stock = Stock(assignment)
+    stock = make_stock(assignment)
     stock.refill()
     await connections.open_ahead(assignment.count or users)
     return Prepared(poller, dialer, connections, stock)
+
+
+def make_stock(assignment: Assignment) -> Bodies:
+    """Where answers are answered, with what it takes to read them."""
+    if assignment.dialogue is None or assignment.turn_bodies is None:
+        return Stock(assignment)
+    from tasks.loadgen.conversation_stock import ConversationStock  # reads answers: heavy, as settling is
+
+    return ConversationStock(assignment, assignment.dialogue, assignment.turn_bodies)
+
+
+def agenda_of(assignment: Assignment, start_ns: int, prepared: Prepared, spill: SpillFile) -> Agenda:
+    """Conversations know what was answered, and hold connections."""
+    if assignment.dialogue is None:
+        return make_agenda(assignment, start_ns)
+    from tasks.loadgen.conversation_agenda import ConversationAgenda
+    from tasks.loadgen.conversation_stock import ConversationStock
+
+    assert isinstance(prepared.stock, ConversationStock)
+    return ConversationAgenda(
+        assignment,
+        start_ns,
+        dialogue=assignment.dialogue,
+        stock=prepared.stock,
+        spill=spill,
+        release=prepared.connections.release,
+    )
 
 
 async def measure(assignment: Assignment, link: Link) -> Finished:
@@ -110,13 +138,14 @@ async def measure(assignment: Assignment, link: Link) -> Finished:
     link.send(Ready())
     order = await link.next_message()
     start_ns = order.at_ns if isinstance(order, Start) else time.monotonic_ns()
+    spill = SpillFile(assignment.folder)
     measurement = Measurement(
         assignment,
-        agenda=make_agenda(assignment, start_ns),
+        agenda=agenda_of(assignment, start_ns, prepared, spill),
         stock=prepared.stock,
         connections=prepared.connections,
         clock=ClockLog(),
-        spill=SpillFile(assignment.folder),
+        spill=spill,
         on_beat=link.send_if_heard,
     )
     asyncio.get_running_loop().set_exception_handler(lambda _, context: measurement.fail(context))
@@ -206,6 +235,12 @@ def end_with_owner() -> None:
     os._exit(1)
 
 
+def out_of_room(error: OSError) -> str:
+    """Why the disk or the machine did not take what there was; empty where that is not it."""
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE)
+    return error.strerror or str(error) if is_full else ""
+
+
 def main(orders_fd: int, reports_fd: int) -> None:
     """Until the orders end."""
     sys.meta_path.insert(0, WithoutPandas())
@@ -220,6 +255,8 @@ def main(orders_fd: int, reports_fd: int) -> None:
         if isinstance(message, Assignment):
             try:
                 carry_out(message, link)
+            except OSError as error:
+                link.send(Broke(traceback.format_exc(), machine=out_of_room(error)))
             except Exception:
                 link.send(Broke(traceback.format_exc()))
 

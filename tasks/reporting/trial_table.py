@@ -4,7 +4,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from experiments.schema.result import LATENCIES, Distribution, TrialSummary
+from experiments.schema.result import LATENCIES, TURN_FIGURES, Distribution, TrialSummary
 
 PERCENTILES = ("mean", "p50", "p90", "p95", "p99")
 
@@ -21,7 +21,29 @@ def trial_table(summary: TrialSummary) -> RenderableType:
         table.add_row(name.removesuffix("_ms"), str(latency.n), *(_figure(latency, key) for key in PERCENTILES))
         absent |= dict.fromkeys(f"{key} {reason}" for key, reason in latency.reasons.items() if key in PERCENTILES)
     notes = [Text(f"  – : {reason}", style="dim") for reason in list(absent)[:4]]
-    return Group(table, *notes, Text(), *_rates(summary), *_slos(summary), *_validity(summary))
+    turns: list[RenderableType] = [_turns(summary), Text()] if summary.turns else []
+    return Group(table, *notes, Text(), *turns, *_rates(summary), *_slos(summary), *_validity(summary))
+
+
+def _turns(summary: TrialSummary) -> Table:
+    """One line for each turn of the conversations."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    shown = [(name, key) for name in TURN_FIGURES[:3] for key in ("p50", "p95")]
+    headers = [f"{name.removesuffix('_ms')} {key}" for name, key in shown]
+    for name in ("turn", "n", *headers, "prompt tokens p50", "cache hits"):
+        table.add_column(name, justify="right")
+    for turn in summary.turns:
+        figures = {name: turn.figures.get(name, Distribution()) for name in TURN_FIGURES}
+        hits = "–" if turn.cache_hit_ratio is None else f"{100 * turn.cache_hit_ratio:.0f} %"
+        prompt = figures["prompt_tokens"].p50
+        table.add_row(
+            str(turn.turn),
+            str(figures["e2e_ms"].n),
+            *(_figure(figures[name], key) for name, key in shown),
+            "–" if prompt is None else f"{prompt:.0f}",
+            hits,
+        )
+    return table
 
 
 def _figure(latency: Distribution, name: str) -> str:

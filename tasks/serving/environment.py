@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 
 from experiments.errors import BuildError
@@ -36,14 +37,35 @@ class Environment:
         """The resolved version of a package; "" where it is not in here."""
         return next((v for name, v, _ in self.packages if _normal(name) == _normal(package)), "")
 
+    def installed_version(self, package: str) -> str:
+        """The version that lies there now; "" where there is none."""
+        found = distributions(path=[str(self.site_packages)])
+        return next((one.version for one in found if _normal(one.name) == _normal(package)), "")
 
-def engine_environment(root: Path, requirements: Sequence[str], say: Callable[[str], None]) -> Environment:
-    """The environment for these requirements: made at most once, whatever the number of processes that ask for it.
+
+def check_release(environment: Environment, package: str, asked: str) -> str:
+    """The release that will be launched. Raises BuildError where it is not the one that was asked for and resolved:
+    what is measured would bear another's name."""
+    resolved, installed = environment.version(package), environment.installed_version(package)
+    if not resolved or installed != resolved:
+        raise BuildError(
+            f"{package} {asked} was asked for, {resolved or 'nothing'} resolved, and {installed or 'nothing'} is "
+            f"installed now. Remove {environment.python.parents[1]}, and it is made anew."
+        )
+    return installed
+
+
+def engine_environment(
+    root: Path, requirements: Sequence[str], say: Callable[[str], None], *, removed: Sequence[str] = ()
+) -> Environment:
+    """The environment for these requirements, without the packages in `removed`: made at most once, whatever the
+    number of processes that ask for it.
 
     One that was half-made by a process that died is made anew. Raises BuildError with pip's own words.
     """
     root.mkdir(parents=True, exist_ok=True)
-    folder = root / f"{_slug(requirements)}-{content_id(list(requirements), sys.version_info[:2])}"
+    content = [list(requirements), sys.version_info[:2], *([list(removed)] if removed else [])]
+    folder = root / f"{_slug(requirements)}-{content_id(*content)}"
     with (root / f"{folder.name}.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -51,7 +73,7 @@ def engine_environment(root: Path, requirements: Sequence[str], say: Callable[[s
             say(f"another dyno is making the environment of {', '.join(requirements)}: waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         found = _read(folder)
-        return found if found else _make(folder, requirements, say)
+        return found if found else _make(folder, requirements, removed, say)
 
 
 def _slug(requirements: Sequence[str]) -> str:
@@ -75,7 +97,7 @@ def _read(folder: Path) -> Environment | None:
     return Environment(_python(folder), packages, 0.0) if _python(folder).exists() else None
 
 
-def _make(folder: Path, requirements: Sequence[str], say: Callable[[str], None]) -> Environment:
+def _make(folder: Path, requirements: Sequence[str], removed: Sequence[str], say: Callable[[str], None]) -> Environment:
     """A venv cannot be moved, so it is made in place: the record that is written last says that it is whole."""
     started = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
@@ -85,10 +107,13 @@ def _make(folder: Path, requirements: Sequence[str], say: Callable[[str], None])
         _run([sys.executable, "-m", "venv", str(folder)], requirements)
         pip = [str(_python(folder)), "-m", "pip", "--disable-pip-version-check", "--no-input"]
         _run([*pip, "install", "--quiet", "--report", str(report), *requirements], requirements)
+        if removed:
+            _run([*pip, "uninstall", "--quiet", "--yes", *removed], requirements)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    packages = _resolved(report)
+    gone = {_normal(name) for name in removed}
+    packages = tuple(package for package in _resolved(report) if _normal(package[0]) not in gone)
     aside = folder / f"{READY}.partial"
     aside.write_text(json.dumps({"requirements": list(requirements), "packages": packages}, indent=1))
     aside.rename(folder / READY)

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.serving.lease import drop_lease, end_session, take_lease
+from tasks.serving.lease import drop_lease, end_session, identify, take_lease
 
 GUARD = Path(__file__).with_name("guard.py")
+LONGEST_FAREWELL_S = 15.0
 
 
 @dataclass(slots=True)
@@ -25,7 +26,14 @@ class GuardedProcess:
     session: int | None = None
 
     def exit_status(self) -> int | None:
-        """None while it runs; afterwards its exit status (143: ended by a signal)."""
+        """None while it runs; afterwards its exit status (143: ended by a signal).
+
+        The guard looks ten times a second, and ends what its command left before it ends itself: where the command is
+        gone already, this waits for the guard, so that a death is seen at once."""
+        session = self.learn_session()
+        if session is not None and identify(session) is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.guard.wait(LONGEST_FAREWELL_S)
         return self.guard.poll()
 
     def learn_session(self) -> int | None:

@@ -5,8 +5,9 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -22,27 +23,31 @@ KEPT_OUT = ("PYTHON", "VIRTUAL_ENV", "PREFECT", "MLFLOW", "DYNO", "PIP_")
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that answers. `timings_s`: seconds from the start until it listened, was healthy, gave a token."""
+    """A server that answers. `timings_s`: seconds from the start until it listened, was healthy, gave a token.
+
+    `process` is None where it was there before, and stays. `version` is what it says of itself, "" where it does not.
+    """
 
     url: str
     model: str
     argv: tuple[str, ...]
-    process: GuardedProcess
+    process: GuardedProcess | None
     timings_s: Mapping[str, float] = field(default_factory=dict)
+    version: str = ""
 
     def has_ended(self) -> bool:
-        """Whether its process is gone."""
-        return self.process.exit_status() is not None
+        """Whether its process is gone, or nobody answers where it was attached to."""
+        return not _is_there(self.url) if self.process is None else self.process.exit_status() is not None
 
     def check_alive(self) -> None:
         """Raises ServerDied, with its last words, where it has ended."""
         if self.has_ended():
-            how = _how_it_ended(self.process)
+            how = "takes no connection any more" if self.process is None else _how_it_ended(self.process)
             raise ServerDied(f"the server {how} while it was measured", log_excerpt=self.log_tail())
 
     def log_tail(self) -> str:
         """The server's last lines."""
-        return self.process.log_tail()
+        return "" if self.process is None else self.process.log_tail()
 
 
 def fill(spec: LaunchSpec, *, python: Path, model: Path, port: int) -> tuple[str, ...]:
@@ -69,7 +74,13 @@ def server_environment(spec: LaunchSpec) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(KEPT_OUT) and not any(word in name.upper() for word in HIDDEN)
     }
-    return inherited | {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"} | dict(spec.env)
+    return inherited | {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"} | spec_environment(spec)
+
+
+def spec_environment(spec: LaunchSpec) -> dict[str, str]:
+    """The spec's own variables, with their placeholder filled."""
+    spare_cores = str(max(1, (os.cpu_count() or 2) - 1))
+    return {name: spare_cores if value == "{spare_cores}" else value for name, value in spec.env}
 
 
 @contextlib.contextmanager
@@ -90,11 +101,57 @@ def running_server(
     """
     port = free_port()
     argv = fill(spec, python=python, model=model, port=port)
+    served_model = str(model) if spec.served_model == "{model}" else spec.served_model
     started = time.monotonic()
     with guarded_process(argv, env=server_environment(spec), log=log, leases=leases, what=what) as process:
-        server = Server(f"http://{HOST}:{port}", spec.served_model, argv, process)
+        server = Server(f"http://{HOST}:{port}", served_model, argv, process)
         timings = _wait_until_ready(server, spec, dialect, started, say)
-        yield Server(server.url, server.model, argv, process, timings)
+        yield replace(server, timings_s=timings, version=_told_version(server.url, spec))
+
+
+def attached_server(spec: LaunchSpec, dialect: RequestDialect, *, log: Path, say: Callable[[str], None]) -> Server:
+    """The server at the spec's URL, which has generated a token. `log` is to say what there was to attach to: what it
+    prints itself stays where it runs. Raises LaunchError where nobody answers there, or no one model is meant."""
+    started = time.monotonic()
+    log.write_text(f"attached to {spec.url}\n", encoding="utf-8")
+    if not _is_there(spec.url):
+        raise LaunchError(f"{spec.url}: takes no connection. Is the server up, and this its address?")
+    served_model = spec.served_model or _only_model(spec.url)
+    server = Server(spec.url, served_model, (), None)
+    timings = _wait_until_ready(server, spec, dialect, started, say)
+    return replace(server, timings_s=timings, version=_told_version(spec.url, spec))
+
+
+def _is_there(url: str) -> bool:
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with socket.create_connection((parts.hostname or "", port), timeout=5.0):
+            return True
+    except OSError:
+        return False
+
+
+def _only_model(url: str) -> str:
+    try:
+        listed = httpx.get(f"{url}/v1/models", timeout=10.0, trust_env=False).json()["data"]
+        names = [str(entry["id"]) for entry in listed]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        raise LaunchError(f"{url}/v1/models does not list its models ({type(error).__name__})") from error
+    if len(names) != 1:
+        raise LaunchError(
+            f"{url} lists {len(names)} models ({', '.join(names[:5])}): write the one that is meant as a model of "
+            "kind hub, whose repo is its name there"
+        )
+    return names[0]
+
+
+def _told_version(url: str, spec: LaunchSpec) -> str:
+    if not spec.version_path:
+        return ""
+    with contextlib.suppress(httpx.HTTPError, ValueError, KeyError, TypeError):
+        return str(httpx.get(url + spec.version_path, timeout=5.0, trust_env=False).json()["version"])
+    return ""
 
 
 def _wait_until_ready(
@@ -120,7 +177,14 @@ def _generates(client: httpx.Client, body: Mapping[str, object], limit: float, s
             f"the server refuses a request for one token: http {answer.status_code}: {answer.text[:200]}",
             log_excerpt=server.log_tail(),
         )
-    return answer.status_code == 200 and bool(answer.json().get("choices"))
+    return answer.status_code == 200 and _has_choices(answer)
+
+
+def _has_choices(answer: httpx.Response) -> bool:
+    """A server that only knows how to stream does so even where it was not asked to."""
+    if answer.headers.get("content-type", "").startswith("text/event-stream"):
+        return '"choices"' in answer.text
+    return bool(answer.json().get("choices"))
 
 
 def _how_it_ended(process: GuardedProcess) -> str:
@@ -130,8 +194,7 @@ def _how_it_ended(process: GuardedProcess) -> str:
 
 def _poll(server: Server, limit: float, spec: LaunchSpec, is_true: Callable[[], bool]) -> None:
     while True:
-        status = server.process.exit_status()
-        if status is not None:
+        if server.process is not None and server.process.exit_status() is not None:
             how = _how_it_ended(server.process)
             raise LaunchError(f"the server {how} before it was ready", log_excerpt=server.log_tail())
         with contextlib.suppress(httpx.HTTPError, ValueError):

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -175,6 +176,8 @@ class TrackingStore:
                 os.environ.setdefault(name, value)
             from mlflow import MlflowClient
 
+            # Each of its retries would be a line; that they failed is said once.
+            logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
             with self._locked():  # two processes that create or migrate one SQLite file at once would break it
                 self._client = MlflowClient(tracking_uri=self.uri)
                 self._client.search_experiments(max_results=1)

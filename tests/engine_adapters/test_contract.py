@@ -14,19 +14,26 @@ from engine_adapters.base import EngineAdapter, UnsupportedVariant
 from experiments.schema.model import Model, SyntheticSource
 from experiments.schema.variant import EnvironmentVariable, Quantization, Variant
 
+MODEL = Model(name="m", source=SyntheticSource(kind="synthetic"))
+
+
+def base(engine: str, engine_version: str, quantization: Quantization, **fields: Any) -> Variant:
+    return Variant(engine=engine, engine_version=engine_version, model=MODEL, quantization=quantization, **fields)
+
+
 BASES: dict[str, Variant] = {
-    "llama_cpp": Variant(
-        engine="llama_cpp",
-        engine_version="2026.10.11549",
-        model=Model(name="m", source=SyntheticSource(kind="synthetic")),
-        quantization=Quantization.F16,
-    ),
+    "llama_cpp": base("llama_cpp", "2026.10.11549", Quantization.F16),
+    "transformers_serve": base("transformers_serve", "5.23.0", Quantization.BF16),
+    "mlx_lm": base("mlx_lm", "0.32.2", Quantization.BF16),
+    "vllm_cpu": base("vllm_cpu", "0.32.0", Quantization.BF16),
+    "endpoint": base("endpoint", "1.0", Quantization.BF16, runtime="endpoint", endpoint_url="http://127.0.0.1:8000"),
 }
 CHANGES: dict[str, Any] = {
     "engine_version": "2026.9.1",
     "quantization": Quantization.Q4_K_M,
     "hardware": "h100-sxm",
     "runtime": "container",
+    "endpoint_url": "http://127.0.0.1:9000",
     "engine_profile": "tuned",
     "tensor_parallel": 2,
     "pipeline_parallel": 2,
@@ -60,9 +67,9 @@ def test_every_adapter_has_a_base_to_start_from() -> None:
 
 def whole(adapter: EngineAdapter, variant: Variant) -> dict[str, Any]:
     """All that the adapter says of a variant."""
-    build = adapter.build_spec(variant)
+    build, checkpoint = adapter.build_spec(variant), adapter.checkpoint(variant)
     return {
-        "checkpoint": asdict(adapter.checkpoint(variant)),
+        "checkpoint": asdict(checkpoint) if checkpoint else None,
         "build": asdict(build) if build else None,
         "launch": asdict(adapter.launch_spec(variant)),
         "dialect": asdict(adapter.request_dialect(variant)),
@@ -96,7 +103,8 @@ def test_a_precision_is_a_checkpoint_or_a_refusal_that_names_the_field(quantizat
     for adapter in ADAPTERS.values():
         variant = BASES[adapter.name].model_copy(update={"quantization": quantization})
         with contextlib.suppress(UnsupportedVariant):
-            assert adapter.checkpoint(variant).recipe
+            checkpoint = adapter.checkpoint(variant)
+            assert checkpoint is None or checkpoint.recipe
             continue
         with pytest.raises(UnsupportedVariant) as refused:
             adapter.checkpoint(variant)

@@ -1,6 +1,7 @@
 """What a person writes: every problem is named at once, with its place and what was meant."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,13 @@ BROKEN = {
     "a text that is no YAML": (GOOD + "x: [1\n", ["line 9, column 1: not YAML:"]),
     "a list instead of a mapping": ("- a\n", [": an experiment is a mapping of variants, workloads, …"]),
     "nothing at all": ("", [": an experiment is a mapping of variants, workloads, …"]),
+    "aliases of aliases, some gigabytes when written out": (
+        "a: &a [x, x, x, x, x, x, x, x]\n"
+        + "".join(f"{name}: &{name} [{', '.join([f'*{last}'] * 8)}]\n" for last, name in pairwise("abcdefghi")),
+        [": holds more than 100,000 values once its aliases are written out"],
+    ),
+    "a list that holds itself": ("variants: &v [*v]\n", [": holds more than 100,000 values"]),
+    "nesting without end": ("[" * 5000, [": is nested too deeply to be an experiment"]),
     "no variants": ("workloads: [in128-out16]\n", ["variants: is missing"]),
     "variants that are no list": (changed("variants:\n  -", "variants:\n   "), ["variants: should be a list"]),
     "its own name": (GOOD + "name: x\n", ["name: unknown key: an experiment bears the name of its file"]),
@@ -153,6 +161,21 @@ def test_a_file_that_is_right_is_read_and_its_axes_expand(tmp_path: Path) -> Non
     experiment = read_experiment(file, ADAPTERS)
     assert experiment.name == "right"
     assert [cell.variant.quantization for cell in experiment.cells()] == ["f16", "q8_0"]
+
+
+def test_a_line_may_take_over_what_another_says(tmp_path: Path) -> None:
+    file = tmp_path / "merged.yaml"
+    file.write_text(
+        GOOD.replace("  - engine", "  - &first\n    engine").replace(
+            "workloads", "  - {<<: *first, quantization: bf16}\nworkloads"
+        )
+    )
+    cells = read_experiment(file, ADAPTERS).cells()
+    assert [(cell.variant.engine_version, cell.variant.quantization) for cell in cells] == [
+        ("1.2.3", "f16"),
+        ("1.2.3", "q8_0"),
+        ("1.2.3", "bf16"),
+    ]
 
 
 def test_a_model_of_the_file_goes_before_one_of_the_catalog(tmp_path: Path) -> None:

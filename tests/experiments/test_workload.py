@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from engine_adapters import ADAPTERS
 from experiments.errors import InputError
 from experiments.schema.base import content_id
 from experiments.schema.experiment import Experiment
@@ -139,4 +140,4 @@ def test_a_lognormal_of_mean_and_std_has_the_moments_that_the_textbook_gives() -
 
 def test_every_experiment_that_ships_can_be_read() -> None:
     for file in HERE.glob("*.yaml"):
-        assert isinstance(read_experiment(file, ["llama_cpp"]), Experiment)
+        assert isinstance(read_experiment(file, ADAPTERS), Experiment)

@@ -17,6 +17,7 @@ import pytest
 
 from tasks.serving.environment import Environment
 from tasks.serving.lease import leases
+from tests.fake_engine import FakeEngine
 
 pytestmark = pytest.mark.engine
 
@@ -316,3 +317,27 @@ def is_engine(pid: int, store: Store) -> bool:
         and words[1].endswith(b"launchers/llama_cpp.py")
         and str(store.folder).encode() in b" ".join(words)
     )
+
+
+def test_a_server_that_is_there_already_is_measured_and_left_running(tmp_path: Path, environments: Path) -> None:
+    store = new_store(tmp_path, environments)
+    with FakeEngine() as engine:
+        line = (
+            f'engine: endpoint, engine_version: "1", quantization: fp8, runtime: endpoint, endpoint_url: "{engine.url}"'
+        )
+        text = EXPERIMENT[: EXPERIMENT.index("  - engine")] + f"  - {{{line}, model: tiny}}\n"
+        text += EXPERIMENT[EXPERIMENT.index("workloads") :].replace(
+            ", {name: long-out, prompt_tokens: 8, output_tokens: 16}", ""
+        )
+        store.write("there.yaml", text)
+        done = store.dyno("run", "there.yaml", "--json")
+        assert done.returncode == 0, done.stderr
+        assert "left as it was found" in done.stderr
+        (cell,) = json.loads(done.stdout)["cells"]
+        assert cell["state"] in ("measured", "invalid")
+        assert len(engine.generations) > 100
+        told = json.loads(store.dyno("command", cell["cell_id"], "--json").stdout)
+    assert told["notes"] == [f"nothing is launched: {engine.url} runs already"]
+    assert not (store.folder / "home" / "artifacts").exists(), "nothing is downloaded for it"
+    (file,) = (store.folder / "home/campaigns/there/1").glob("*/cell.json")
+    assert json.loads(file.read_text())["provenance"]["declared"]["quantization"] == "fp8"

@@ -132,3 +132,9 @@ def test_two_at_once_wait_for_one_another_and_say_so(tmp_path: Path) -> None:
     with measuring_alone(Home(tmp_path), hear):
         other.join()
     assert said == [f"another dyno measures here (process {other.pid}): waiting until it is done; Ctrl-C to stop"]
+
+
+def test_a_tracking_address_is_shown_without_its_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@tracking.example/path")
+    assert Home(tmp_path).shown_tracking_uri == "https://tracking.example/path"
+    assert Home(tmp_path).tracking_uri == "https://me:secret@tracking.example/path"

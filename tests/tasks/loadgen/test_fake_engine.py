@@ -69,7 +69,7 @@ GOOD = (
     *("pings", "crlf", "cr", "nospace", "two-data-lines", "bytewise", "coalesced", "bom", "fields", "null", "cached"),
     *("usage-in-finish", "usage-in-every", "token-ids", "empty-deltas", "length-framed", "close-framed", "trailers"),
     *("interim", "slow-headers", "closes-idle", "bos", "template", "tokenizes", "counts-characters", "counts-oddly"),
-    *("refuses-ids", "refuses-unknown", "one-prompt-an-id", "steady"),
+    *("refuses-ids", "refuses-unknown", "one-prompt-an-id", "steady", "says-which", "context-30"),
 )
 CHAT_ONLY = ("reasoning", "reasoning-content", "tool-calls")
 MERGED = ("merged",)
@@ -93,6 +93,7 @@ BAD = {
     "redirect": "http 307: redirect to http://elsewhere.example/v1",
     "plain-json": "not an event stream: application/json",
     "not-http": "malformed http",
+    "context-1": "http 400: the context holds 1 tokens (400)",
     "closes-first": "closed before any byte of the answer, on a fresh connection",
 }
 HANGING = {

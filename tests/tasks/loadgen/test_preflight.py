@@ -142,6 +142,11 @@ def test_ids_are_asked_of_the_servers_own_tokenizer(engine: FakeEngine) -> None:
     assert len(found.prompts.ids) > 64
 
 
+@pytest.mark.parametrize(("script", "kept"), [("", True), ("closes-idle", False), ("close-framed", False)])
+def test_a_connection_that_ends_with_its_answer_is_not_kept(engine: FakeEngine, script: str, kept: bool) -> None:
+    assert run_preflight(plan(engine.url, script)).honoured["keep_alive"] is kept
+
+
 @pytest.mark.parametrize(
     ("script", "honoured", "body"),
     [

@@ -96,3 +96,17 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, text: str, complai
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(InputError, match="no-such-file"):
         read_trace("no-such-file")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"timestamp": 1e400}\n', "timestamp: inf cannot be read"),
+        ('{"timestamp": 1e30}\n', "a timestamp lies within a century"),
+        ('{"timestamp": 1, "input_length": 1e400}\n', "input_length: inf cannot be read"),
+        ('[{"timestamp": 1}]\n', "is one JSON array; a trace has one object a line"),
+    ],
+)
+def test_numbers_that_no_clock_has_are_told_with_their_place(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        read_trace(write(tmp_path, text))

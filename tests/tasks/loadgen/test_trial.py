@@ -1,6 +1,7 @@
 """Whole trials over real sockets, held against what the server says that it did."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.errors import InputError, MeasurementError
+from experiments.errors import InputError, MeasurementError, SetupError
 from experiments.schema.load import ClosedLoop, OpenLoop, Poisson, StopRule
 from tasks.loadgen import trial as trial_module
 from tasks.loadgen.agenda import PAUSE_AFTER_REFUSAL_NS
@@ -132,6 +133,12 @@ def test_a_closed_loop_never_has_more_in_flight_than_its_users(
     changes = sorted([(row["sent_at_ns"], 1) for row in found] + [(row["end_at_ns"], -1) for row in found])
     in_flight = np.cumsum([change for _, change in changes])
     assert in_flight.max() == 5
+
+
+def test_more_processes_than_users_leave_no_request_unscheduled(url: str, tmp_path: Path) -> None:
+    records, rows = Trial(url, ClosedLoop(concurrency=2), StopRule(requests=7), processes=3).run(tmp_path)
+    assert outcomes(rows) == ["completed"] * 7
+    assert records.client.processes == 2
 
 
 def test_a_timed_closed_loop_sends_until_its_end_and_leaves_the_ramp_out(url: str, pool: Pool, tmp_path: Path) -> None:
@@ -354,3 +361,12 @@ def test_a_host_with_several_addresses_is_reached_at_the_one_that_answers(url: s
 def test_a_url_that_is_none_is_an_input_error(pool: Pool, tmp_path: Path, address: str) -> None:
     with pytest.raises(InputError, match=address):
         Trial(address).run(tmp_path, pool)
+
+
+def test_a_disk_without_room_is_no_defect_of_the_client_and_hangs_nothing(url: str, tmp_path: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, resource.RLIM_INFINITY))
+    try:
+        with Pool() as pool, pytest.raises(SetupError, match=r"the load generator could not go on: .*large"):
+            Trial(url).run(tmp_path, pool)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

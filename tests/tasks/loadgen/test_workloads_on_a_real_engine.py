@@ -42,8 +42,9 @@ class Bench:
         self._url, self._variant, self._tokenizer, self._folder = url, variant, tokenizer, folder
         self._seed = 0
 
-    def measure(self, *, prefix_cache: bool = True, **workload: Any) -> tuple[TrialSummary, list[dict[str, Any]], Any]:
+    def measure(self, **workload: Any) -> tuple[TrialSummary, list[dict[str, Any]], Any]:
         self._seed += 1
+        prefix_cache = workload.pop("prefix_cache", True)
         adapter = ADAPTERS[self._variant.engine]
         plan = TrialPlan(
             endpoint=Endpoint(self._url, "model"),

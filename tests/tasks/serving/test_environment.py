@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.errors import BuildError
-from tasks.serving.environment import READY, Environment, engine_environment
+from tasks.serving.environment import READY, Environment, check_release, engine_environment
 
 
 def make(root: Path) -> Environment:
@@ -50,3 +50,34 @@ def test_a_release_that_does_not_exist_is_named_and_leaves_nothing(tmp_path: Pat
     with pytest.raises(BuildError, match=r"toml==99\.0"):
         engine_environment(tmp_path, ["toml==99.0"], lambda _: None)
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+def test_what_a_release_cannot_run_with_is_taken_out_again(tmp_path: Path) -> None:
+    kept = engine_environment(tmp_path, ["toml==0.10.2", "iniconfig==2.1.0"], lambda _: None, removed=["Iniconfig"])
+    assert [name for name, _, _ in kept.packages] == ["toml"]
+    assert not (kept.site_packages / "iniconfig").exists()
+    assert (kept.site_packages / "toml").is_dir()
+    assert engine_environment(tmp_path, ["toml==0.10.2", "iniconfig==2.1.0"], say, removed=["Iniconfig"]).seconds == 0
+
+
+def say(_: str) -> None:
+    """Nobody listens."""
+
+
+def test_another_release_than_was_resolved_is_not_launched(tmp_path: Path) -> None:
+    """As where somebody ran pip in it."""
+    site_packages = tmp_path / "lib" / "python3.11" / "site-packages"
+    environment = Environment(tmp_path / "bin" / "python", (("Some_Engine", "1.0", ""),), 0.0)
+
+    def install(version: str) -> None:
+        folder = site_packages / "some_engine.dist-info"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: some-engine\nVersion: {version}\n")
+
+    install("1.0")
+    assert check_release(environment, "some-engine", "1.0") == "1.0"
+    install("1.1")
+    with pytest.raises(BuildError, match=r"1\.0 was asked for, 1\.0 resolved, and 1\.1 is installed now"):
+        check_release(environment, "some-engine", "1.0")
+    with pytest.raises(BuildError, match="nothing resolved"):
+        check_release(environment, "another-engine", "1.0")

@@ -139,6 +139,18 @@ def test_a_command_that_does_not_exist_says_so(tmp_path: Path) -> None:
         assert "cannot start /no/such/program" in process.log_tail()
 
 
+def test_a_death_is_seen_at_once(tmp_path: Path) -> None:
+    with guarded_process(
+        ["sleep", "600"], env={}, log=tmp_path / "log", leases=tmp_path / "leases", what="x"
+    ) as process:
+        assert until(process.learn_session)
+        assert process.exit_status() is None
+        assert process.session is not None
+        os.kill(process.session, signal.SIGKILL)
+        assert until(lambda: identify(process.session or 0) is None)
+        assert process.exit_status() == 143
+
+
 def test_an_exit_status_is_handed_on(tmp_path: Path) -> None:
     program = textwrap.dedent("import sys; print('last words'); sys.exit(7)")
     with guarded_process(

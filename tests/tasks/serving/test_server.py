@@ -1,13 +1,29 @@
 """A LaunchSpec becomes a server that has generated a token, or a LaunchError that says why not."""
 
+import contextlib
+import http.server
+import json
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from engine_adapters.base import LaunchSpec, RequestDialect
 from experiments.errors import LaunchError, ServerDied
-from tasks.serving.server import LAUNCHERS, Server, fill, running_server, server_environment
+from tasks.serving.server import (
+    HOST,
+    LAUNCHERS,
+    Server,
+    attached_server,
+    fill,
+    free_port,
+    running_server,
+    server_environment,
+    spec_environment,
+)
+from tests.fake_engine import FakeEngine
 
 ANSWERS = """
 import http.server, json, sys
@@ -22,9 +38,9 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
 
-def launch(tmp_path: Path, *argv: str, start_timeout_s: float = 20.0) -> "Server":
+def launch(tmp_path: Path, *argv: str, start_timeout_s: float = 20.0, served_model: str = "model") -> "Server":
     """Runs a launch to its end; returns the server as it was while it ran."""
-    spec = LaunchSpec(argv=("{python}", "-c", *argv), start_timeout_s=start_timeout_s)
+    spec = LaunchSpec(argv=("{python}", "-c", *argv), start_timeout_s=start_timeout_s, served_model=served_model)
     with running_server(
         spec,
         RequestDialect(),
@@ -44,6 +60,87 @@ def test_a_server_is_ready_when_it_has_generated_a_token(tmp_path: Path) -> None
     assert 0 < server.timings_s["healthy_s"] <= server.timings_s["first_token_s"]
     with pytest.raises(ServerDied):
         server.check_alive()
+
+
+def test_an_engine_that_serves_under_its_models_path_is_asked_for_it(tmp_path: Path) -> None:
+    assert launch(tmp_path, ANSWERS, "{port}", "200", served_model="{model}").model == str(tmp_path)
+
+
+def attach(tmp_path: Path, url: str, served_model: str = "") -> Server:
+    spec = LaunchSpec(argv=(), url=url, ready_path="/v1/models", version_path="/version", served_model=served_model)
+    return attached_server(spec, RequestDialect(), log=tmp_path / "server.log", say=lambda _: None)
+
+
+def test_a_server_that_is_there_already_is_attached_to_and_left_alone(tmp_path: Path) -> None:
+    with FakeEngine() as engine:
+        server = attach(tmp_path, engine.url)
+        assert (server.url, server.model, server.process, server.version) == (engine.url, "fake", None, "")
+        assert server.timings_s["first_token_s"] > 0
+        assert [seen.body["model"] for seen in engine.generations] == ["fake"]
+        assert not server.has_ended()
+        server.check_alive()
+    assert engine.url in (tmp_path / "server.log").read_text()
+    with pytest.raises(ServerDied, match="takes no connection any more"):
+        server.check_alive()
+
+
+def test_nobody_at_the_address_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match="takes no connection"):
+        attach(tmp_path, f"http://127.0.0.1:{free_port()}")
+
+
+@pytest.mark.parametrize(
+    ("models", "says"),
+    [
+        ({"data": [{"id": "one"}, {"id": "two"}]}, r"lists 2 models \(one, two\)"),
+        ({"data": []}, "lists 0 models"),
+        ({"error": "no"}, "does not list its models"),
+    ],
+)
+def test_which_model_is_meant_is_never_guessed(tmp_path: Path, models: object, says: str) -> None:
+    """Unless the experiment names it: then the list is not asked for."""
+    with listing(models) as url:
+        with pytest.raises(LaunchError, match=says):
+            attach(tmp_path, url)
+        assert attach(tmp_path, url, served_model="two").model == "two"
+
+
+@contextlib.contextmanager
+def listing(models: object) -> Iterator[str]:
+    """A server that lists these models, and answers each request."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def answer(self, body: object) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def do_GET(self) -> None:
+            self.answer(models)
+
+        def do_POST(self) -> None:
+            self.answer({"choices": [{"text": "x"}]})
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer((HOST, 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://{HOST}:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_threads_leave_a_core_to_the_load_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = LaunchSpec(argv=(), env=(("THREADS", "{spare_cores}"), ("AS_IT_IS", "x{spare_cores}")))
+    for cores, spare in ((1, "1"), (2, "1"), (64, "63"), (None, "1")):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        assert spec_environment(spec) == {"THREADS": spare, "AS_IT_IS": "x{spare_cores}"}
 
 
 def test_a_server_that_ends_at_once_leaves_its_last_words(tmp_path: Path) -> None:

