@@ -58,7 +58,7 @@ def warm_up(plan: TrialPlan, folder: Path, pool: Pool, *, max_seconds: float) ->
 
 def check_context(workload: Workload, room: int | None) -> None:
     """`room`: tokens, or None where nobody knows."""
-    needed = workload.prompt_tokens + workload.output_tokens
+    needed = workload.context_tokens
     if room is not None and needed > room:
         raise InputError(f"{workload.name} needs {needed} tokens of context, and the model is made for {room}")
 
