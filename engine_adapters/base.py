@@ -58,12 +58,23 @@ class LaunchSpec:
     declared: tuple[tuple[str, str], ...] = ()
 
 
+RESPONSE_FORMAT: Mapping[str, Any] = {
+    "response_format": {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "schema": "{json_schema}", "strict": True},
+    }
+}
+"""Structured output as the OpenAI API says it, for chat only."""
+
+
 @dataclass(frozen=True, slots=True)
 class RequestDialect:
     """How requests are said to this engine. All of it is what the engine claims; the pre-flight finds what holds.
 
     `body` is merged into every request. `exact_output` is merged too where an exact output length is asked:
-    the value "{output_tokens}" stands for that length.
+    the value "{output_tokens}" stands for that length. `structured_output` says by endpoint (completions, chat) what is
+    merged where answers are to follow a JSON schema, for which the value "{json_schema}" stands; an endpoint that is
+    not there cannot.
     """
 
     body: Mapping[str, Any] = field(default_factory=dict)
@@ -72,6 +83,7 @@ class RequestDialect:
     usage_in_stream: Literal["asked", "always", "never"] = "asked"
     sends_done: bool = True
     cache_reset_path: str = ""
+    structured_output: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"chat": RESPONSE_FORMAT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +92,8 @@ class EngineAdapter:
 
     `launch_spec`, `checkpoint` and `build_spec` raise UnsupportedVariant with the reason; no field of a variant is
     silently ignored (tests/engine_adapters/test_contract.py). A checkpoint of None: the server has its model already.
-    `metric_names` maps our names of gauges and counters to those of the engine's /metrics. `release_package` is the
+    `metric_names` maps our names of gauges and counters to those of the engine's /metrics: `prompt_tokens` where it
+    counts all, cached ones included, `uncached_prompt_tokens` where it counts the others. `release_package` is the
     distribution whose version is the engine's.
     """
 

@@ -1,6 +1,7 @@
 """llama.cpp through xllamacpp: its own C++ server inside a small launcher, on any CPU."""
 
 from engine_adapters.base import (
+    RESPONSE_FORMAT,
     CheckpointSpec,
     EngineAdapter,
     LaunchSpec,
@@ -75,6 +76,7 @@ def request_dialect(variant: Variant) -> RequestDialect:
     return RequestDialect(
         body={**greedy, "cache_prompt": bool(variant.prefix_cache)},
         exact_output={"ignore_eos": True},
+        structured_output={"chat": RESPONSE_FORMAT, "completions": {"json_schema": "{json_schema}"}},
     )
 
 
@@ -89,7 +91,7 @@ ADAPTER = EngineAdapter(
     metric_names={
         "requests_running": "llamacpp:requests_processing",
         "requests_waiting": "llamacpp:requests_deferred",
-        "prompt_tokens": "llamacpp:prompt_tokens_total",
+        "uncached_prompt_tokens": "llamacpp:prompt_tokens_total",
         "cached_prompt_tokens": "llamacpp:prompt_tokens_cached_total",
         "output_tokens": "llamacpp:tokens_predicted_total",
     },

@@ -78,6 +78,7 @@ def request_dialect(variant: Variant) -> RequestDialect:
         body={"temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0},
         exact_output={},
         token_id_prompts=False,
+        structured_output={},
     )
 
 

@@ -90,6 +90,7 @@ def request_dialect(variant: Variant) -> RequestDialect:
         token_id_prompts=False,
         usage_in_stream="always",
         sends_done=False,
+        structured_output={},
     )
 
 

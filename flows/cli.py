@@ -28,6 +28,8 @@ app = typer.Typer(
 )
 _OF_THE_MACHINE = (EACCES, EPERM, ENOSPC, EDQUOT, EROFS, EIO, ENOTDIR, EISDIR, ENAMETOOLONG, EMFILE, ENFILE)
 Endpoints = StrEnum("Endpoints", ["completions", "chat"])
+Caches = StrEnum("Caches", ["cold", "shared", "hot"])
+LENGTHS = "128, 100-200, normal:MEAN,STD, lognormal:MEDIAN,SIGMA, data"
 Formats = StrEnum("Formats", ["guidellm", "vllm"])
 File = Annotated[Path, typer.Argument(help="an experiment file", metavar="FILE")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout; progress and logs on stderr")]
@@ -187,8 +189,17 @@ def load(
     trace: Annotated[Path | None, typer.Option(help="JSONL or CSV of timestamps and lengths")] = None,
     requests: Annotated[int | None, typer.Option(min=1, help="stop after so many")] = None,
     seconds: Annotated[float | None, typer.Option(min=0.001, help="stop after so long")] = None,
-    prompt_tokens: Annotated[int | None, typer.Option(min=1)] = None,
-    output_tokens: Annotated[int | None, typer.Option(min=1)] = None,
+    prompt_tokens: Annotated[str | None, typer.Option(help=LENGTHS, metavar="N|DISTRIBUTION")] = None,
+    output_tokens: Annotated[str | None, typer.Option(help=f"{LENGTHS}, natural", metavar="N|DISTRIBUTION")] = None,
+    dataset: Annotated[Path | None, typer.Option(help="prompts: JSONL, JSON, CSV, Parquet; dolly, ShareGPT")] = None,
+    english: Annotated[bool, typer.Option("--english", help="prompts of sentences instead of random tokens")] = False,
+    shared_prefix: Annotated[str | None, typer.Option(help="TOKENS:SHARE[:GROUPS]; the rest is unique")] = None,
+    system_prompt: Annotated[Path | None, typer.Option(help="a text file; stands before every prompt")] = None,
+    cache: Annotated[
+        Caches | None, typer.Option(help="what the server may reuse; default: what is asked shares")
+    ] = None,
+    hot_prompts: Annotated[int | None, typer.Option(min=1, help="with --cache hot: how many different ones")] = None,
+    json_schema: Annotated[Path | None, typer.Option(help="a JSON file; answers are to follow it")] = None,
     endpoint: Annotated[Endpoints, typer.Option()] = Endpoints.completions,
     turns: Annotated[int | None, typer.Option(min=2, max=1000, help="conversations of so many requests each")] = None,
     think_seconds: Annotated[float | None, typer.Option(min=0, help="between an answer and the next turn")] = None,
@@ -217,12 +228,20 @@ def load(
 
     how = cli_load.checked(cli_load.load_of, concurrency=concurrency, rate=rate, arrivals=arrivals, trace=trace)
     stop = cli_load.checked(cli_load.stop_of, load=how, requests=requests, seconds=seconds, ramp_seconds=ramp_seconds)
-    workload = cli_load.workload_of(how, endpoint.value, prompt_tokens, output_tokens)
-    conversation = cli_load.conversation_of(how, turns, think_seconds)
+    content = cli_load.Content(
+        dataset=dataset,
+        english=english,
+        shared_prefix=shared_prefix,
+        system_prompt=system_prompt,
+        cache=cache.value if cache is not None else None,
+        hot_prompts=hot_prompts,
+        json_schema=json_schema,
+        conversation=cli_load.conversation_of(how, turns, think_seconds),
+    )
     plan = TrialPlan(
         endpoint=Endpoint(cli_load.server_root(url), model, cli_load.api_key_variable(api_key_env)),
         dialect=cli_load.GREEDY,
-        workload=workload.model_copy(update={"conversation": conversation}),
+        workload=cli_load.workload_of(how, endpoint.value, prompt_tokens, output_tokens, content),
         load=how,
         stop=stop,
         seed=seed,

@@ -1,10 +1,13 @@
 """`dyno load`: the instrument alone, against a server that is already there."""
 
+import json
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -151,19 +154,136 @@ def slos_of(texts: Sequence[str]) -> tuple[SLO, ...]:
         raise InputError(f"--slo {error}") from None
 
 
-def workload_of(load: Load, endpoint: str, prompt_tokens: int | None, output_tokens: int | None) -> Workload:
-    """A trace may bring its own lengths; what it has none of is to be given."""
-    missing = {"--prompt-tokens": prompt_tokens is None, "--output-tokens": output_tokens is None}
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The options that say what is asked of the server, beyond lengths, as they were written."""
+
+    dataset: Path | None = None
+    english: bool = False
+    shared_prefix: str | None = None
+    system_prompt: Path | None = None
+    cache: str | None = None
+    hot_prompts: int | None = None
+    json_schema: Path | None = None
+    conversation: Conversation | None = None
+
+
+def workload_of(
+    load: Load,
+    endpoint: str,
+    prompt_tokens: int | str | None,
+    output_tokens: int | str | None,
+    content: Content | None = None,
+) -> Workload:
+    """A dataset brings its own lengths, a trace may; what neither has is to be given. Raises InputError."""
+    content = content or Content()
+    prompt, output = length_of("--prompt-tokens", prompt_tokens), length_of("--output-tokens", output_tokens)
+    missing = {"--prompt-tokens": prompt is None, "--output-tokens": output is None}
     if isinstance(load, OpenLoop) and isinstance(load.arrivals, Trace):
         from tasks.loadgen.trace import read_trace
 
         trace = read_trace(load.arrivals.path)
         missing["--prompt-tokens"] &= trace.prompt_tokens is None
         missing["--output-tokens"] &= trace.output_tokens is None
-    if any(missing.values()):
+    if any(missing.values()) and content.dataset is None:
         raise InputError(f"give {' and '.join(name for name, is_missing in missing.items() if is_missing)}")
-    lengths = {"prompt_tokens": prompt_tokens or 1, "output_tokens": output_tokens or 1}
-    return Workload.model_validate({"name": "load", "endpoint": endpoint, **lengths})
+    own: object = {"kind": "data"} if content.dataset is not None else 1
+    lengths = {"prompt_tokens": own if prompt is None else prompt, "output_tokens": own if output is None else output}
+    fields = {"endpoint": endpoint, **lengths, **_fields(content)}
+    try:
+        return Workload.model_validate({"name": "load", **fields})
+    except ValidationError as error:
+        raise InputError("\n".join(_complaint(item) for item in error.errors())) from None
+
+
+def _fields(content: Content) -> dict[str, object]:
+    """The fields beyond lengths, where they were given."""
+    fields: dict[str, object] = {}
+    if content.dataset is not None and content.english:
+        raise InputError("give either --dataset or --english")
+    if content.dataset is not None:
+        fields["prompts"] = {"kind": "dataset", "path": str(content.dataset)}
+    if content.english:
+        fields["prompts"] = {"kind": "english"}
+    if content.shared_prefix is not None:
+        fields |= {"shared_prefix": shared_prefix_of(content.shared_prefix), "cache": "shared"}
+    if content.system_prompt is not None:
+        fields |= {"system_prompt": _text("--system-prompt", content.system_prompt).strip(), "cache": "shared"}
+    if content.cache is not None:
+        fields["cache"] = content.cache
+    if content.hot_prompts is not None:
+        fields["hot_prompts"] = content.hot_prompts
+    if content.json_schema is not None:
+        fields["json_schema"] = _json("--json-schema", content.json_schema)
+    if content.conversation is not None:
+        fields["conversation"] = content.conversation
+    return fields
+
+
+def length_of(option: str, text: int | str | None) -> object:
+    """128, 100-200, uniform:100,200, normal:MEAN,STD[,MIN,MAX], lognormal:MEDIAN,SIGMA[,MIN,MAX], data[:MAX] or
+    natural[:MAX], as the schema has it."""
+    if text is None or isinstance(text, int):
+        return text
+    kind, _, rest = text.strip().partition(":")
+    if (span := _SPAN.fullmatch(kind)) and not rest:
+        return {"kind": "uniform", "min": int(span[1]), "max": int(span[2])}
+    names = _PARAMETERS.get(kind)
+    values = [value.strip() for value in rest.split(",")] if rest else []
+    try:
+        if names is None:
+            return int(text)
+        if not names[0] <= len(values) <= len(names[1]):
+            raise ValueError
+        return {"kind": kind, **{name: float(value) for name, value in zip(names[1], values, strict=False)}}
+    except ValueError:
+        forms = "128, 100-200, normal:MEAN,STD, lognormal:MEDIAN,SIGMA (both with ,MIN,MAX behind), data or natural"
+        raise InputError(f"{option} {text}: give a number of tokens or a distribution: {forms}") from None
+
+
+_SPAN = re.compile(r"(\d+)-(\d+)")
+_PARAMETERS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "uniform": (2, ("min", "max")),
+    "normal": (2, ("mean", "std", "min", "max")),
+    "lognormal": (2, ("median", "sigma", "min", "max")),
+    "data": (0, ("max",)),
+    "natural": (0, ("max",)),
+}
+"""How many parameters a distribution needs at least, and their names in the order in which they are written."""
+
+
+def shared_prefix_of(text: str) -> dict[str, object]:
+    """TOKENS:SHARE[:GROUPS], such as 512:0.5:4."""
+    parts = text.split(":")
+    try:
+        if not 2 <= len(parts) <= 3:
+            raise ValueError
+        groups = int(parts[2]) if len(parts) == 3 else 1
+        return {"tokens": int(parts[0]), "share": float(parts[1]), "groups": groups}
+    except ValueError:
+        raise InputError(
+            f"--shared-prefix {text}: give TOKENS:SHARE or TOKENS:SHARE:GROUPS, such as 512:0.5:4"
+        ) from None
+
+
+def _text(option: str, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{option} {path}: cannot be read: {error}") from error
+
+
+def _json(option: str, path: Path) -> object:
+    try:
+        return json.loads(_text(option, path))
+    except ValueError as error:
+        raise InputError(f"{option} {path}: not JSON: {error}") from error
+
+
+def _complaint(item: Any) -> str:
+    """With the option where one field is at fault; a contradiction between several says itself what it is."""
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return f"--{str(item['loc'][0]).replace('_', '-')}: {message}" if item["loc"] else message
 
 
 def conversation_of(load: Load, turns: int | None, think_seconds: float | None) -> Conversation | None:

@@ -21,7 +21,7 @@ from tasks.build import build, make_environment
 from tasks.campaigns.campaign import Campaign
 from tasks.campaigns.home import Home
 from tasks.campaigns.ledger import Ledger
-from tasks.download import download
+from tasks.download import download, download_dataset
 from tasks.load_sweep import load_sweep, trial_seed
 from tasks.loadgen.plan import Endpoint, TrialPlan
 from tasks.loadgen.pool import Pool
@@ -135,9 +135,11 @@ def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, tokenizer: Pa
     """Warm up and sweep; what fails on the way is the cell's result, with the points until then."""
     run, ledger = launch.run, launch.page()
     folder = ledger.campaign.launch_folder(cell.cell_id, ledger.launch)
-    plan = _trial_plan(ledger, cell, server, tokenizer)
     points: list[PointResult] = []
     try:
+        with ledger.during("download"):
+            dataset = download_dataset(cell.workload.prompts, Home(Path(run.home)).artifacts)
+        plan = _trial_plan(ledger, cell, server, tokenizer, dataset)
         with ledger.during("warm up"):
             preflight, rps = warm_up(plan, folder, pool, max_seconds=run.load_plan.warm_up_max_seconds)
         with ledger.during("load sweep"):
@@ -150,15 +152,21 @@ def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, tokenizer: Pa
     return analyse(ledger.result(cell, CellState.MEASURED, points=tuple(points)), run.slos, run.load_plan)
 
 
-def _trial_plan(ledger: Ledger, cell: CellOrder, server: Server, tokenizer: Path | None) -> TrialPlan:
+def _trial_plan(
+    ledger: Ledger, cell: CellOrder, server: Server, tokenizer: Path | None, dataset: Path | None
+) -> TrialPlan:
+    adapter = ADAPTERS[ledger.variant.engine]
     seed = int(content_id(ledger.run.seed, cell.cell_id, ledger.run.campaign)[:8], 16)
     return TrialPlan(
         endpoint=Endpoint(server.url, server.model),
-        dialect=ADAPTERS[ledger.variant.engine].request_dialect(ledger.variant),
+        dialect=adapter.request_dialect(ledger.variant),
         workload=cell.workload,
         load=ClosedLoop(concurrency=1),
         stop=StopRule(requests=1),
         seed=trial_seed(seed, ledger.launch),
         timeout_s=ledger.run.load_plan.request_timeout_s,
         tokenizer=tokenizer,
+        dataset=dataset,
+        metric_names=adapter.metric_names,
+        metrics_path=adapter.launch_spec(ledger.variant).metrics_path,
     )

@@ -42,6 +42,8 @@ def measure_point(
         findings=records.findings,
         method_version=METHOD_VERSION,
         overloaded=point.role == "overloaded",
+        counters=records.counters,
+        counters_reason=records.counters_reason,
     )
     result = PointResult(
         point=point,

@@ -440,10 +440,25 @@ async def _answer(seen: Seen, writer: asyncio.StreamWriter, all_seen: list[Seen]
     }
     if path == "/tokenize" and script.tokenizes:
         plain["/tokenize"] = {"tokens": list(range(100, 100 + len(seen.body["prompt"].split())))}
+    if path == "/metrics":
+        _write_whole(writer, 200, "text/plain", _metrics(all_seen).encode())
+        return _keeps_alive(seen)
     found = path in plain
     value = plain[path] if found else {"error": {"message": "not found"}}
     _write_whole(writer, 200 if found else 404, "application/json", json.dumps(value).encode())
     return _keeps_alive(seen)
+
+
+def _metrics(all_seen: list[Seen]) -> str:
+    """Counters as Prometheus has them, one of them in two series."""
+    asked = [(seen.body, script_for(seen.body["model"])) for seen in all_seen if seen.path.endswith("/completions")]
+    prompt = sum(prompt_tokens(body, script) for body, script in asked)
+    cached = sum(script.cached_tokens or 0 for _, script in asked)
+    return (
+        "# HELP fake:prompt_tokens_total Prompt tokens.\n# TYPE fake:prompt_tokens_total counter\n"
+        f'fake:prompt_tokens_total{{model="a b"}} {prompt}\nfake:cached_total{{slot="0"}} {cached}\n'
+        'fake:cached_total{slot="1"} 0 1395066363000\nfake:broken NaN?\n'
+    )
 
 
 def _keeps_alive(seen: Seen) -> bool:

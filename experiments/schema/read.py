@@ -266,7 +266,9 @@ def _key_path(loc: tuple[Any, ...], raw: Any) -> str:
         if isinstance(part, int):
             path += f"[{part}]"
             here = here[part] if isinstance(here, list) and part < len(here) else None
-        elif isinstance(here, dict) and part not in here and here.get("kind") == part:
+        elif (isinstance(here, dict) and part not in here and here.get("kind") == part) or (
+            part == "number" and not isinstance(here, dict)
+        ):
             continue
         else:
             path += f".{part}" if path else str(part)

@@ -97,6 +97,7 @@ class TrialSummary(Spec):
     """All statistics of one trial. Rates are per second of the window W, which is `window_s` long.
 
     `mean_concurrency` is what was in flight in W, `littles_law_concurrency` what rate × residence says it should be.
+    `cache_hit_ratio` is by the usage of the requests, `engine_cache_hit_ratio` by the engine's counters over the trial.
     `goodput_rps` and `attainment` count the requests that met every SLO. `error_share` is of all requests due in W.
     """
 
@@ -119,6 +120,7 @@ class TrialSummary(Spec):
     attainment: float | None = None
     error_share: float | None = None
     cache_hit_ratio: float | None = None
+    engine_cache_hit_ratio: float | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     latencies: dict[str, Distribution] = Field(default_factory=dict)

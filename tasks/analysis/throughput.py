@@ -1,5 +1,6 @@
 """Rates and amounts per second of the window W: what arrived in it, whoever asked for it and whenever that was."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -112,6 +113,19 @@ def cache_hit_ratio(columns: Columns, of: Flags | None = None) -> tuple[float | 
     if not told.any():
         return None, "the server does not say how many prompt tokens came from its cache"
     return float(columns.cached[told].sum() / columns.prompt[told].sum()), ""
+
+
+def engine_cache_hit_ratio(counters: Mapping[str, float], why_none: str) -> tuple[float | None, str]:
+    """The growth of the engine's own counters: cached over all prompt tokens, where the engine counts all of them or
+    the others; and the reason where it cannot be told."""
+    cached = counters.get("cached_prompt_tokens")
+    if cached is None:
+        return None, why_none or "the engine has no counter of prompt tokens from its cache"
+    others = counters.get("uncached_prompt_tokens")
+    total = counters.get("prompt_tokens") if others is None else cached + others
+    if not total:
+        return None, "the engine's counters saw no prompt" if total == 0 else "the engine does not count its prompts"
+    return cached / total, ""
 
 
 def _mean_concurrency(columns: Columns) -> float:

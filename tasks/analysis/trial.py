@@ -14,7 +14,7 @@ from tasks.analysis.columns import Columns, read_columns
 from tasks.analysis.distributions import absent, distribution, independent_at, latency_distributions
 from tasks.analysis.drift import Drift, drift
 from tasks.analysis.goodput import joint_attainment, slo_attainments
-from tasks.analysis.throughput import throughput
+from tasks.analysis.throughput import engine_cache_hit_ratio, throughput
 from tasks.analysis.turns import turn_summaries
 from tasks.analysis.validity import error_share, invalid_reasons, lateness_ms
 from tasks.loadgen.record import Outcome
@@ -32,16 +32,20 @@ def summarize_trial(
     method_version: str,
     overloaded: bool = False,
     test_drift: bool = True,
+    counters: Mapping[str, float] | None = None,
+    counters_reason: str = "",
 ) -> TrialSummary:
     """The statistics of measurement.md. `window` is W in CLOCK_MONOTONIC ns, `client` a ClientReport as a dict,
-    `findings` the instrument's own reasons of invalidity. An `overloaded` point is not stationary: it is not tested for
-    drift, and certifies nothing. `test_drift` is False where the records do not hold what the test needs."""
+    `findings` the instrument's own reasons of invalidity, `counters` the growth of the engine's counters. An
+    `overloaded` point is not stationary: it is not tested for drift, and certifies nothing. `test_drift` is False where
+    the records do not hold what the test needs."""
     columns = read_columns(table, window)
     drifted = drift(columns, load) if test_drift and not overloaded else None
     reasons = invalid_reasons(columns, load=load, workload=workload, client=client, findings=findings, drifted=drifted)
     rates = asdict(throughput(columns, open_loop=load.kind == "open_loop"))
     latencies = latency_distributions(columns)
     goodput = joint_attainment(columns, slos)
+    engine_hits, why_no_hits = engine_cache_hit_ratio(counters or {}, counters_reason)
     return TrialSummary(
         method_version=method_version,
         requests=len(columns),
@@ -49,7 +53,8 @@ def summarize_trial(
         valid=not reasons,
         invalid_reasons=reasons,
         window_s=columns.window_s,
-        **{**rates, "reasons": rates["reasons"] | _untested(drifted)},
+        **{**rates, "reasons": rates["reasons"] | _untested(drifted) | _reason("engine_cache_hit_ratio", why_no_hits)},
+        engine_cache_hit_ratio=engine_hits,
         per_user_tokens_per_s=_per_user(latencies["tpot_ms"].p50),
         goodput_rps=goodput[0] if goodput else None,
         attainment=goodput[1] if goodput else None,
@@ -60,6 +65,10 @@ def summarize_trial(
         slos=slo_attainments(columns, slos, overloaded=overloaded),
         turns=turn_summaries(columns),
     )
+
+
+def _reason(name: str, reason: str) -> dict[str, str]:
+    return {name: reason} if reason else {}
 
 
 def _untested(drifted: Drift | None) -> dict[str, str]:

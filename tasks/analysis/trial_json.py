@@ -19,6 +19,7 @@ _SCALARS = (
     "attainment",
     "error_share",
     "cache_hit_ratio",
+    "engine_cache_hit_ratio",
     "prompt_tokens",
     "output_tokens",
 )

@@ -17,6 +17,10 @@ LATENESS_SHARE_OF_TTFT = 0.01
 TOKENS_OFF = 0.01
 ERROR_SHARE = 0.01
 CACHE_HIT = 0.01
+SHARING_OFF = 0.1
+BLOCK_TOKENS = 32
+"""A cache reuses whole blocks, and computes a prompt's last token anew: so many tokens of a prompt are not held against
+the ratio that a workload asks for."""
 
 CPU_SHARE = 0.85
 """Of one core, by the busiest client process. What is left takes up bursts; with less left, a burst makes it late."""
@@ -50,6 +54,7 @@ def invalid_reasons(
     found += _wrong_lengths(columns)
     found += _cut_histories(columns)
     found += _warm_cache(columns, workload)
+    found += _not_shared_as_asked(columns, workload)
     found += _short_window(columns)
     found += _drifting(drifted)
     return tuple(dict.fromkeys(found))
@@ -166,6 +171,35 @@ def _warm_cache(columns: Columns, workload: Workload) -> Iterator[str]:
             f"a cold workload took {ratio:.1%} of its prompt tokens from the server's cache, above {CACHE_HIT:.0%}: "
             "turn prefix caching off, or check that prompts are unique"
         )
+
+
+def _not_shared_as_asked(columns: Columns, workload: Workload) -> Iterator[str]:
+    """A system prompt's tokens are not known here: where there is one, only too few hits are told."""
+    ratio, _ = cache_hit_ratio(columns)
+    asked = _asked_hit_ratio(columns, workload)
+    if ratio is None or asked is None:
+        return
+    limit = SHARING_OFF + BLOCK_TOKENS / float(np.nanmean(columns.prompt[columns.measured]))
+    if asked - ratio > limit:
+        advice = "turn prefix caching on, and see that its memory holds what is shared"
+    elif ratio - asked > limit and workload.system_prompt is None:
+        advice = "see what else the server knew of these prompts"
+    else:
+        return
+    yield (
+        f"a {workload.cache} workload took {ratio:.1%} of its prompt tokens from the server's cache where {asked:.1%} "
+        f"were asked to be there, more than {limit:.1%} off: {advice}"
+    )
+
+
+def _asked_hit_ratio(columns: Columns, workload: Workload) -> float | None:
+    """All of a hot prompt; of shared ones the prefix. None where it is not known: what a dataset shares by itself."""
+    if workload.cache == "hot":
+        return 1.0
+    if workload.shared_prefix is None:
+        return None
+    prompt = float(np.nanmean(columns.prompt[columns.measured]))
+    return min(1.0, workload.shared_prefix.share * workload.shared_prefix.tokens / prompt)
 
 
 def _short_window(columns: Columns) -> Iterator[str]:

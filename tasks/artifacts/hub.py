@@ -1,4 +1,4 @@
-"""A model from a hub: its revision resolved to a commit first, then the files that are needed, each checked.
+"""A model or dataset from a hub: its revision resolved to a commit first, then the files that are needed, each checked.
 
 Files are fetched one after the other into a folder that outlives a kill, and resume where they were cut: since version
 2 huggingface-hub itself throws away what it has of a file when its process ends, so its `http_get` is called here with
@@ -23,6 +23,8 @@ from urllib.parse import urlsplit
 
 from experiments.errors import DownloadError
 from experiments.schema.model import HubSource
+from experiments.schema.prompts import HubDataset
+from tasks.artifacts.dataset_files import chosen_files
 from tasks.artifacts.manifest import Artifact, sha256_of
 from tasks.artifacts.model_files import lacking, lacking_shards, needed_files
 from tasks.artifacts.remembered import recall, remember
@@ -57,10 +59,36 @@ def fetch_hub(source: HubSource, store: ArtifactStore, *, progress: Progress) ->
     """Raises DownloadError that says what to do: accept a licence, set HF_TOKEN, check the name, go online."""
     commit = _commit_of(source, store.root / ".hub-commits.json", progress)
     made_from = {"repo": source.repo, "commit": commit, "layout_version": LAYOUT_VERSION}
+    return _fetched("hub", source, commit, made_from, store, lambda: _listed(source, commit), progress)
 
+
+def fetch_hub_dataset(
+    source: HubDataset, store: ArtifactStore, *, file: str | None, split: str | None, progress: Progress
+) -> Artifact:
+    """The data files of a dataset repository that `file` or `split` name, in its own folders. Raises DownloadError."""
+    commit = _commit_of(source, store.root / ".hub-commits.json", progress)
+    made_from = {"dataset": source.repo, "commit": commit, "file": file or "", "split": split or ""}
+
+    def listed() -> list[RemoteFile]:
+        siblings = {sibling.rfilename: sibling for sibling in _repo_info(source, commit).siblings or []}
+        chosen = chosen_files(siblings, file=file, split=split, where=f"{source.repo} at {commit[:12]}")
+        return [_remote_file(siblings[name]) for name in chosen]
+
+    return _fetched("dataset", source, commit, made_from, store, listed, progress)
+
+
+def _fetched(
+    kind: str,
+    source: HubSource,
+    commit: str,
+    made_from: Mapping[str, Any],
+    store: ArtifactStore,
+    listed: Callable[[], list[RemoteFile]],
+    progress: Progress,
+) -> Artifact:
     def make(folder: Path) -> Mapping[str, Any]:
-        kept = store.download_folder("hub", made_from)
-        files = _listed(source, commit)
+        kept = store.download_folder(kind, made_from)
+        files = listed()
         store.require_space(sum(file.size for file in files) - _bytes_in(kept))
         progress(f"{source.repo} at {commit[:12]}: {len(files)} files, {size_text(sum(f.size for f in files))}")
         with _watched(kept, sum(file.size for file in files), source.repo, progress):
@@ -69,27 +97,31 @@ def fetch_hub(source: HubSource, store: ArtifactStore, *, progress: Progress) ->
         _hand_over(files, kept, folder)
         return {"repo": source.repo, "revision": source.revision, "commit": commit}
 
-    return store.get_or_make("hub", made_from, make, progress=progress)
+    return store.get_or_make(kind, made_from, make, progress=progress)
+
+
+def _repo_type(source: HubSource) -> str:
+    return "dataset" if isinstance(source, HubDataset) else "model"
 
 
 def _commit_of(source: HubSource, remembered: Path, progress: Progress) -> str:
     """Offline, a branch or tag is what it was when it was last seen."""
     if COMMIT.match(source.revision):
         return source.revision
-    name = f"{source.repo}@{source.revision}"
+    name = f"{'datasets/' if isinstance(source, HubDataset) else ''}{source.repo}@{source.revision}"
     known = recall(remembered)
     if _hub().constants.HF_HUB_OFFLINE:
         if name not in known:
             raise DownloadError(_offline_words(source))
         progress(f"{name}: offline, taken as the commit that it was last seen at, {known[name][:12]}")
         return known[name]
-    commit = str(_model_info(source, source.revision).sha)
+    commit = str(_repo_info(source, source.revision).sha)
     remember(remembered, {**known, name: commit})
     return commit
 
 
 def _listed(source: HubSource, commit: str) -> list[RemoteFile]:
-    info = _model_info(source, commit)
+    info = _repo_info(source, commit)
     siblings = {sibling.rfilename: sibling for sibling in info.siblings or []}
     lacks = lacking(name for name in siblings if "/" not in name)
     if lacks:
@@ -105,10 +137,11 @@ def _remote_file(sibling: Any) -> RemoteFile:
     return RemoteFile(sibling.rfilename, int(sibling.size or 0), sha256, str(sibling.blob_id or ""))
 
 
-def _model_info(source: HubSource, revision: str) -> Any:
+def _repo_info(source: HubSource, revision: str) -> Any:
     hub = _hub()
     with _explained(source, revision):
-        return hub.HfApi().model_info(source.repo, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
+        of_kind = {"repo_type": _repo_type(source), "files_metadata": True, "timeout": TIMEOUT_S}
+        return hub.HfApi().repo_info(source.repo, revision=revision, **of_kind)
 
 
 def _fetch(source: HubSource, commit: str, file: RemoteFile, kept: Path) -> None:
@@ -117,9 +150,11 @@ def _fetch(source: HubSource, commit: str, file: RemoteFile, kept: Path) -> None
     if whole.exists():
         return
     partial = kept / f"{file.name}.incomplete"
+    partial.parent.mkdir(parents=True, exist_ok=True)
     with _explained(source, commit):
         if file.size > PLAIN_HTTP_BYTES:
-            _hub().hf_hub_download(source.repo, file.name, revision=commit, local_dir=kept / ".large")
+            of_kind = {"repo_type": _repo_type(source), "revision": commit}
+            _hub().hf_hub_download(source.repo, file.name, **of_kind, local_dir=kept / ".large")
             os.replace(kept / ".large" / file.name, partial)
         elif not _taken_from_cache(source, commit, file, partial):
             _get(source, commit, file, partial)
@@ -141,7 +176,7 @@ def _get(source: HubSource, commit: str, file: RemoteFile, partial: Path) -> Non
         have = 0
     if have:
         logger.info("%s: %s resumes at %s of %s bytes", source.repo, file.name, have, file.size)
-    url = _hub().hf_hub_url(source.repo, file.name, revision=commit)
+    url = _hub().hf_hub_url(source.repo, file.name, repo_type=_repo_type(source), revision=commit)
     # Bytes as they are: compressed ones could not be resumed.
     headers = {**_headers(), "Accept-Encoding": "identity"}
     with partial.open("ab") as opened:
@@ -150,7 +185,7 @@ def _get(source: HubSource, commit: str, file: RemoteFile, partial: Path) -> Non
 
 def _taken_from_cache(source: HubSource, commit: str, file: RemoteFile, partial: Path) -> bool:
     """From huggingface-hub's own cache, where another program of this person may have put the same commit."""
-    cached = _hub().try_to_load_from_cache(source.repo, file.name, revision=commit)
+    cached = _hub().try_to_load_from_cache(source.repo, file.name, revision=commit, repo_type=_repo_type(source))
     if not isinstance(cached, str):
         return False
     partial.unlink(missing_ok=True)
@@ -174,6 +209,7 @@ def _is_right(file: RemoteFile, path: Path) -> bool:
 def _hand_over(files: list[RemoteFile], kept: Path, folder: Path) -> None:
     """Linked, not moved: a kill before the artifact stands must not cost what was fetched."""
     for file in files:
+        (folder / file.name).parent.mkdir(parents=True, exist_ok=True)
         os.link(kept / file.name, folder / file.name)
     missing = lacking_shards(folder)
     if missing:
@@ -241,7 +277,7 @@ def _explained(source: HubSource, revision: str) -> Iterator[None]:
 def _advice(source: HubSource, revision: str, error: Exception) -> str:
     from huggingface_hub import errors
 
-    page = f"{_endpoint()}/{source.repo}"
+    page = f"{_endpoint()}/{'datasets/' if isinstance(source, HubDataset) else ''}{source.repo}"
     advice: dict[type[Exception], str] = {
         errors.GatedRepoError: f"{source.repo} is gated: accept its licence at {page}, then {_token_words()}.",
         errors.RevisionNotFoundError: f"{source.repo} has no revision {revision}: see its branches and tags at {page}.",

@@ -78,9 +78,9 @@ def refusal(variant: Variant, workload: Workload) -> tuple[str, str] | None:
         adapter.build_spec(variant)
     except UnsupportedVariant as unsupported:
         return unsupported.field, str(unsupported)
-    needed, room = workload.prompt_tokens + workload.output_tokens, _context(variant)
-    if workload.conversation is not None:
-        needed = workload.conversation.context_tokens(workload.prompt_tokens, workload.output_tokens)
+    if workload.json_schema is not None and workload.endpoint not in adapter.request_dialect(variant).structured_output:
+        return "engine", f"{adapter.title} takes no JSON schema on {workload.endpoint}, and {workload.name} has one"
+    needed, room = workload.context_tokens, _context(variant)
     if room is not None and needed > room:
         return "max_model_len", f"{workload.name} needs {needed} tokens of context, and there are {room}"
     return None

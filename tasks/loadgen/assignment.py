@@ -39,7 +39,8 @@ class Assignment:
     holds of conversations, `count` and `due_ns` are of them too, and each has `most_turns` positions and indices.
 
     `due_ns` are offsets from the start (open loop); `user_due_ns` is when each user of a closed loop comes.
-    `count` None: the requests end with `until_ns`. Lengths have one entry a request, or one for all.
+    `count` None: the requests end with `until_ns`, and the lengths are those of all processes, which come round again.
+    Else they have one entry a request, or one for all. `knows_prompts`: prompt lengths are asked, not only about right.
     """
 
     process: int
@@ -61,6 +62,7 @@ class Assignment:
     needs_done: bool
     folder: Path
     spill_bytes: int
+    knows_prompts: bool = True
     dialogue: "Dialogue | None" = None
     turn_bodies: "TurnBodies | None" = None
 
@@ -87,10 +89,9 @@ class Assignment:
         return self.dialogue.think_ns(conversation, turn)
 
     def lengths(self, position: int) -> tuple[int, int]:
-        """Prompt and output tokens asked."""
-        return self.prompt_tokens[position % len(self.prompt_tokens)], self.output_tokens[
-            position % len(self.output_tokens)
-        ]
+        """Prompt and output tokens of a request."""
+        at = position if self.count is not None else self.index(position)
+        return self.prompt_tokens[at % len(self.prompt_tokens)], self.output_tokens[at % len(self.output_tokens)]
 
 
 @dataclass(frozen=True, slots=True)

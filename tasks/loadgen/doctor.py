@@ -151,7 +151,8 @@ def stamp_errors_us(plan: TrialPlan, table: pa.Table, log: dict[str, list[int]])
     errors = [
         np.subtract(came, log[crc][: len(came)]) / 1e3
         for index, came in zip(table["index"].to_pylist(), table["chunk_at_ns"].to_pylist(), strict=True)
-        if (crc := str(zlib.crc32(source.body(index, workload.prompt_tokens, workload.output_tokens)))) in log
+        if (crc := str(zlib.crc32(source.body(index, workload.longest_prompt_tokens, workload.longest_output_tokens))))
+        in log
     ]
     return np.concatenate(errors) if errors else np.empty(0)
 

@@ -44,7 +44,7 @@ def examine_endings(probe: Probe, end_ids: tuple[int, ...]) -> None:
 
 
 def _control(probe: Probe, without: Collection[str], end_ids: tuple[int, ...]) -> Control:
-    tokens = min(max(probe.plan.workload.output_tokens, SHORTEST_CONTROL), LONGEST_CONTROL)
+    tokens = min(max(probe.plan.workload.longest_output_tokens, SHORTEST_CONTROL), LONGEST_CONTROL)
     forced = {"logit_bias": {str(end): BIAS for end in end_ids[:1]}}
     for extra in ({}, forced) if end_ids else ({},):
         if _ended_early(probe.ask(tokens, prompt=SHORT_ANSWER, extra=extra, without=without), tokens):

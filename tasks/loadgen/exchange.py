@@ -34,7 +34,8 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request asked for, beside its text. `exact` means: any other output length is a failure.
+    """What a request asked for, beside its text. `exact` means: any other output length is a failure; a length of 0
+    was not known beforehand, or not asked.
 
     `needs_done` where the pre-flight saw this server end its streams with [DONE]."""
 

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 import orjson
 
-from tasks.loadgen.body import BodySource, TokenPrompts, WordPrompts
+from tasks.loadgen.body import BodySource, Prompts, TokenPrompts, WordPrompts
 from tasks.loadgen.stream import Answer
 
 Form = Literal["chat", "text", "ids"]
@@ -36,7 +36,7 @@ class TurnBodies:
 
     source: BodySource
     form: Form
-    later: TokenPrompts | WordPrompts
+    later: Prompts
 
     def prompt(self, index: int, turn: int, tokens: int) -> bytes:
         """What the user says in one turn, as JSON."""
@@ -51,6 +51,7 @@ def turn_bodies(source: BodySource, *, chat: bool) -> TurnBodies:
         return TurnBodies(source, "chat", source.prompts)
     if isinstance(source.prompts, TokenPrompts):
         return TurnBodies(source, "ids", replace(source.prompts, overhead_tokens=0))
+    assert isinstance(source.prompts, WordPrompts), "validated: a conversation is of synthetic turns"
     return TurnBodies(source, "text", replace(source.prompts, overhead_tokens=0.0, words_for={}))
 
 

@@ -1,5 +1,6 @@
 """What the instrument is told to do, and what it says of itself afterwards: plain data on both sides."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +21,9 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class TrialPlan:
-    """One load point on one launch. `tokenizer` is a folder with tokenizer.json, or None."""
+    """One load point on one launch. `tokenizer` is a folder with tokenizer.json, or None; `dataset` the file or folder
+    of the workload's dataset on this machine. `metric_names` are the adapter's names of the counters that the server
+    keeps at `metrics_path`."""
 
     endpoint: Endpoint
     dialect: RequestDialect
@@ -32,6 +35,9 @@ class TrialPlan:
     processes: int | None = None
     fresh_connections: bool = False
     tokenizer: Path | None = None
+    dataset: Path | None = None
+    metric_names: Mapping[str, str] = field(default_factory=dict)
+    metrics_path: str = "/metrics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,8 @@ class TrialRecords:
 
     `findings` are reasons of invalidity that the instrument itself knows: what the pre-flight could not make the
     server honour, a clock that stepped, a client without headroom. `honoured` is the pre-flight's account.
+    `counters` is by how much the server's own counters grew from the first to the last request, by our names;
+    `counters_reason` says why there are none.
     """
 
     parquet: Path
@@ -81,3 +89,5 @@ class TrialRecords:
     client: ClientReport
     findings: tuple[str, ...] = ()
     honoured: dict[str, bool | str | None] = field(default_factory=dict)
+    counters: dict[str, float] = field(default_factory=dict)
+    counters_reason: str = ""

@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 import orjson
 
 from experiments.errors import SetupError
-from tasks.loadgen.body import TokenPrompts, WordPrompts
+from experiments.schema.prompts import English
+from tasks.loadgen.body import Prompts, TokenPrompts
+from tasks.loadgen.cache import reset_cache
 from tasks.loadgen.call import Caller, Reply
 from tasks.loadgen.endings import examine_endings
 from tasks.loadgen.exchange import WireEnd
 from tasks.loadgen.lengths import examine_lengths
-from tasks.loadgen.payload import HEADERS, default_prompts, rendered, request_fields
+from tasks.loadgen.material import ends_by_itself, material_of
+from tasks.loadgen.payload import HEADERS, default_prompts, rendered, request_fields, structured_fields
 from tasks.loadgen.plan import TrialPlan
 from tasks.loadgen.probe import Probe, ProbeFailed
 from tasks.loadgen.stream import decoded
@@ -36,7 +39,8 @@ MODELS_TIMEOUT_S = 10.0
 class Preflight:
     """`honoured` names each probe and its answer (None: could not be told). `body` is what each request carries beyond
     the dialect (a work-around such as a logit bias), `refused` the dialect's fields that this server does not take and
-    that are not sent. `prompts` is how prompts of exact length are made. `findings` are reasons of invalidity."""
+    that are not sent. `prompts` is how prompts of exact length are made; `text_overhead` what this server adds to a
+    dataset's text, in tokens (None: not known). `findings` are reasons of invalidity."""
 
     honoured: dict[str, bool | str | None] = field(default_factory=dict)
     body: dict[str, object] = field(default_factory=dict)
@@ -44,7 +48,8 @@ class Preflight:
     needs_done: bool = False
     findings: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
-    prompts: TokenPrompts | WordPrompts | None = None
+    prompts: Prompts | None = None
+    text_overhead: int | None = None
 
 
 def run_preflight(plan: TrialPlan) -> Preflight:
@@ -56,7 +61,7 @@ def run_preflight(plan: TrialPlan) -> Preflight:
     models = caller.get(f"{caller.prefix}/v1/models", timeout_s=min(plan.timeout_s, MODELS_TIMEOUT_S))
     if models.end is WireEnd.CONNECT_FAILED:
         raise SetupError(f"{caller.where}: no connection ({models.reason}). Is the server up, and this its address?")
-    ids_welcome = plan.dialect.token_id_prompts and plan.workload.endpoint == "completions"
+    ids_welcome = _ids_welcome(plan)
     probe = Probe(plan, caller, default_prompts(token_ids=ids_welcome), honoured=dict.fromkeys(PROBES))
     try:
         ids = _ordinary_ids(caller, plan.endpoint.model, models, vocabulary) if ids_welcome else ()
@@ -68,7 +73,19 @@ def run_preflight(plan: TrialPlan) -> Preflight:
     return _concluded(probe)
 
 
+def _ids_welcome(plan: TrialPlan) -> bool:
+    """Where the prompt is no text."""
+    workload = plan.workload
+    material = material_of(plan)
+    is_text = workload.system_prompt is not None or isinstance(workload.prompts, English)
+    is_text = is_text or (material is not None and bool(material.texts))
+    return plan.dialect.token_id_prompts and workload.endpoint == "completions" and not is_text
+
+
 def _concluded(probe: Probe) -> Preflight:
+    dropped = [key for key in structured_fields(probe.plan) if key in probe.refused]
+    if dropped:
+        probe.findings.append(f"answers do not follow the schema: this server does not take {', '.join(dropped)}")
     done = bool(probe.done_seen) and all(probe.done_seen)
     probe.honoured["done"] = done if probe.done_seen else None
     return Preflight(
@@ -79,6 +96,7 @@ def _concluded(probe: Probe) -> Preflight:
         findings=tuple(probe.findings),
         refused=tuple(probe.refused),
         prompts=probe.prompts,
+        text_overhead=probe.text_overhead,
     )
 
 
@@ -93,7 +111,8 @@ def _examine(probe: Probe, vocabulary: dict[str, int]) -> None:
     if probe.plan.workload.conversation is not None and not probe.honoured["token_ids_in_chunks"]:
         probe.use_words()  # an answer that came as text cannot be joined to a prompt of ids
     tokenizer = probe.plan.tokenizer
-    examine_endings(probe, end_tokens(tokenizer) if tokenizer else ())
+    if not ends_by_itself(probe.plan):
+        examine_endings(probe, end_tokens(tokenizer) if tokenizer else ())
     examine_lengths(probe, words_of(vocabulary))
     probe.honoured["keep_alive"] = probe.keeps_connection()
     _reset_cache(probe)
@@ -117,7 +136,7 @@ def _first_answer(probe: Probe) -> Reply:
     return reply
 
 
-def _tells_token_id_prompts(first: TokenPrompts | WordPrompts, probe: Probe) -> bool | None:
+def _tells_token_id_prompts(first: Prompts, probe: Probe) -> bool | None:
     return isinstance(probe.prompts, TokenPrompts) if isinstance(first, TokenPrompts) else None
 
 
@@ -215,9 +234,7 @@ def _reset_cache(probe: Probe) -> None:
     path = probe.plan.dialect.cache_reset_path
     if not path:
         return
-    response = probe.caller.post(probe.caller.prefix + path, (), b"").response
-    told = decoded(response.body)
-    refused = isinstance(told, dict) and told.get("success") is False
-    probe.honoured["cache_reset"] = response.status is not None and 200 <= response.status < 300 and not refused
-    if not probe.honoured["cache_reset"]:
-        probe.findings.append(f"the cache cannot be reset: {path} answered {response.status or 'nothing'}")
+    refused = reset_cache(probe.caller, path)
+    probe.honoured["cache_reset"] = not refused
+    if refused and probe.plan.workload.cache == "cold":
+        probe.findings.append(refused)

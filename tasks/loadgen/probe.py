@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from tasks.loadgen.body import TokenPrompts, WordPrompts
+from tasks.loadgen.body import Prompts
 from tasks.loadgen.call import Caller, Reply
 from tasks.loadgen.payload import default_prompts, request_fields, source_of
 from tasks.loadgen.plan import TrialPlan
@@ -20,16 +20,18 @@ class ProbeFailed(Exception):
 
 @dataclass(slots=True)
 class Probe:
-    """`extra`, `refused` and `prompts` are what the trial's requests will have, as far as it is known."""
+    """`extra`, `refused` and `prompts` are what the trial's requests will have, as far as it is known;
+    `text_overhead` is what the server adds to a dataset's text, in tokens."""
 
     plan: TrialPlan
     caller: Caller
-    prompts: TokenPrompts | WordPrompts
+    prompts: Prompts
     honoured: dict[str, bool | str | None] = field(default_factory=dict)
     extra: dict[str, object] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
     done_seen: list[bool] = field(default_factory=list)
+    text_overhead: int | None = None
     asked: int = 0
 
     def ask(

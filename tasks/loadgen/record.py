@@ -33,8 +33,9 @@ class RequestRecord:
 
     `chunk_at_ns[k]` is when the k-th token-bearing chunk arrived, `chunk_tokens[k]` how many tokens it bore (None: not
     known, see `chunk_tokens` of measurement.md), `chunk_is_answer[k]` whether it was answer rather than reasoning.
-    `conversation` and `turn` count from 0; None outside conversations. `prompt_tokens_asked` is None where nobody can
-    know it: in a later turn whose history is told as text.
+    `conversation` and `turn` count from 0; None outside conversations. A length asked is None where nobody can know it:
+    in a later turn whose history is told as text, of a text whose tokens nobody counted, where the model was to end by
+    itself.
     """
 
     index: int
@@ -48,7 +49,7 @@ class RequestRecord:
     chunk_is_answer: list[bool]
     prompt_tokens_asked: int | None
     prompt_tokens: int | None
-    output_tokens_asked: int
+    output_tokens_asked: int | None
     output_tokens: int | None
     output_tokens_source: TokenSource
     cached_tokens: int | None

@@ -7,12 +7,17 @@ from numpy.typing import NDArray
 
 from experiments.errors import InputError
 from experiments.schema.conversation import Conversation
+from experiments.schema.length import Distribution, FromData, Natural
 from experiments.schema.load import ArrivalProcess, OpenLoop, StopRule
+from experiments.schema.prompts import Dataset
 from tasks.loadgen.dialogue import Dialogue, dialogue_of
+from tasks.loadgen.draws import OUTPUT_STREAM, PROMPT_STREAM, drawn_lengths
+from tasks.loadgen.material import Material, material_of
 from tasks.loadgen.plan import TrialPlan
 from tasks.loadgen.trace import Trace, first_rows, read_trace
 
 NS = 1_000_000_000
+Lengths = NDArray[np.int32]
 
 USER_GAP_NS = 100_000
 """Users of a closed loop come at least this far apart: no client sends two requests at one instant, and to have them
@@ -22,12 +27,17 @@ _ARRIVALS_STREAM = 0x41525249
 """Keeps the draws of arrivals apart from other uses of the same seed."""
 
 
+_ROUND = 65_536
+"""Lengths that are drawn for a closed loop of unknown extent; they come round again after so many requests."""
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """One entry a request, by index. `due_ns` are offsets from the trial's start, rising.
 
     Closed loop: `due_ns` is None (a request is due when its predecessor ended), `user_due_ns` says when each user
-    comes. `count` is None where seconds end a closed loop: then lengths has one entry, which holds for every request.
+    comes. `count` is None where seconds end a closed loop: then the lengths of request i are entry i modulo their
+    number. A prompt length of 0 is not known beforehand.
 
     With a dialogue `due_ns` are the times at which conversations begin, and the lengths those of the turns of any one;
     `count` is None wherever seconds end it.
@@ -47,13 +57,14 @@ class Schedule:
         return due_ns >= self.window_from_ns
 
 
-def make_schedule(plan: TrialPlan) -> Schedule:
-    """The whole schedule of a trial; the number of processes takes no part in it."""
+def make_schedule(plan: TrialPlan, *, text_overhead: int | None = None) -> Schedule:
+    """The whole schedule of a trial; the number of processes takes no part in it. `text_overhead` is what the server
+    adds to a dataset's text in tokens, None where that is not known."""
     if plan.workload.conversation is not None:
         return _conversations(plan, plan.workload.conversation)
     if isinstance(plan.load, OpenLoop):
-        return _open_loop(plan, plan.load)
-    return _closed_loop(plan, plan.load.concurrency)
+        return _open_loop(plan, plan.load, text_overhead)
+    return _closed_loop(plan, plan.load.concurrency, text_overhead)
 
 
 def _window(stop: StopRule) -> tuple[int, int | None]:
@@ -62,10 +73,10 @@ def _window(stop: StopRule) -> tuple[int, int | None]:
     return round(stop.ramp_s * NS), round(stop.seconds * NS)
 
 
-def _closed_loop(plan: TrialPlan, users: int) -> Schedule:
+def _closed_loop(plan: TrialPlan, users: int, text_overhead: int | None) -> Schedule:
     window_from, until = _window(plan.stop)
     count = plan.stop.requests
-    prompt, output = _fixed_lengths(plan, count or 1)
+    prompt, output = _lengths(plan, count, text_overhead)
     return Schedule(count, None, _user_starts(plan.stop, users), prompt, output, window_from, until)
 
 
@@ -101,7 +112,7 @@ def _turn_lengths(
     plan: TrialPlan, conversation: Conversation, dialogue: Dialogue
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Turn by turn what the user adds and what is answered; one conversation's stand for all."""
-    prompt, output = _fixed_lengths(plan, dialogue.most_turns)
+    prompt, output = _lengths(plan, dialogue.most_turns, None)
     if conversation.first_prompt_tokens is not None:
         prompt[0] = conversation.first_prompt_tokens
     if conversation.turn_prompt_tokens is not None:
@@ -109,31 +120,65 @@ def _turn_lengths(
     return prompt, output
 
 
-def _open_loop(plan: TrialPlan, load: OpenLoop) -> Schedule:
+def _open_loop(plan: TrialPlan, load: OpenLoop, text_overhead: int | None) -> Schedule:
     window_from, until = _window(plan.stop)
     if load.arrivals.kind == "trace":
         trace = first_rows(read_trace(load.arrivals.path), plan.stop)
-        due, prompt, output = _of_trace(trace, plan)
+        due, prompt, output = _of_trace(trace, plan, text_overhead)
     else:
         assert load.rate_rps is not None, "OpenLoop's own validation"
         due = arrivals(load.arrivals, load.rate_rps, plan.stop, plan.seed)
-        prompt, output = _fixed_lengths(plan, len(due))
+        prompt, output = _lengths(plan, len(due), text_overhead)
     return Schedule(len(due), due, np.empty(0, np.int64), prompt, output, window_from, until)
 
 
-def _of_trace(trace: Trace, plan: TrialPlan) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
-    """A trace without lengths takes the workload's."""
-    prompt, output = _fixed_lengths(plan, len(trace.due_ns))
+def _of_trace(trace: Trace, plan: TrialPlan, text_overhead: int | None) -> tuple[NDArray[np.int64], Lengths, Lengths]:
+    """A trace without lengths takes the workload's. A dataset's texts keep theirs."""
+    prompt, output = _lengths(plan, len(trace.due_ns), text_overhead)
+    keeps_prompts = trace.prompt_tokens is None or isinstance(plan.workload.prompts, Dataset)
     return (
         trace.due_ns,
-        prompt if trace.prompt_tokens is None else trace.prompt_tokens,
+        prompt if keeps_prompts or trace.prompt_tokens is None else trace.prompt_tokens,
         output if trace.output_tokens is None else trace.output_tokens,
     )
 
 
-def _fixed_lengths(plan: TrialPlan, count: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    workload = plan.workload
-    return np.full(count, workload.prompt_tokens, np.int32), np.full(count, workload.output_tokens, np.int32)
+def _lengths(plan: TrialPlan, count: int | None, text_overhead: int | None) -> tuple[Lengths, Lengths]:
+    """Of prompts and answers, one entry a request. Where nobody knows how many there will be, they come round again."""
+    workload, material = plan.workload, material_of(plan)
+    prompt, output = workload.prompt_tokens, workload.output_tokens
+    if isinstance(prompt, FromData):
+        assert material is not None, "validated"
+        prompts = _repeated(_prompts_of(material, text_overhead), count)
+    else:
+        alike = workload.hot_prompts if workload.cache == "hot" else _drawn(prompt, count)
+        prompts = _repeated(drawn_lengths(prompt, alike, plan.seed, PROMPT_STREAM), count)
+    if isinstance(output, FromData):
+        assert material is not None, "validated"
+        told = material.output_tokens or (output.longest,)
+        return prompts, _repeated(np.array(told, np.int32), count)
+    if isinstance(output, Natural):
+        output = output.longest
+    return prompts, drawn_lengths(output, _drawn(output, count), plan.seed, OUTPUT_STREAM)
+
+
+def _drawn(length: int | Distribution, count: int | None) -> int:
+    """How many have to be drawn."""
+    return count if count is not None else 1 if isinstance(length, int) else _ROUND
+
+
+def _prompts_of(material: Material, text_overhead: int | None) -> Lengths:
+    """A text's own tokens, its salt and what the server adds; 0 where one of them is not known."""
+    if not material.texts:
+        return np.array(material.prompt_tokens, np.int32)
+    if text_overhead is None:
+        return np.zeros(1, np.int32)
+    own = np.array(material.prompt_tokens, np.int32)
+    return np.where(own > 0, own + material.salt_tokens + text_overhead, 0).astype(np.int32)
+
+
+def _repeated(lengths: Lengths, count: int | None) -> Lengths:
+    return lengths if count is None else np.resize(lengths, count)
 
 
 def arrivals(process: ArrivalProcess, rate_rps: float, stop: StopRule, seed: int) -> NDArray[np.int64]:

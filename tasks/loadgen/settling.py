@@ -126,8 +126,8 @@ def asked_of(
     _, output = assignment.lengths(assignment.position(reception.index))
     conversation, turn = divmod(reception.index, assignment.most_turns)
     return Asked(
-        prompt_tokens=prompt_tokens,
-        output_tokens=output,
+        prompt_tokens=(prompt_tokens or None) if assignment.knows_prompts else None,
+        output_tokens=output if assignment.exact else 0,
         exact=assignment.exact,
         needs_done=assignment.needs_done,
         in_window=exchange.due_at_ns >= start_ns + assignment.window_from_ns,

@@ -6,6 +6,7 @@ import os
 import time
 from array import array
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -16,9 +17,13 @@ from numpy.typing import NDArray
 
 from experiments.errors import DynoError, InputError, MeasurementError
 from experiments.schema.load import ClosedLoop, OpenLoop
+from experiments.schema.prompts import Dataset
 from tasks.loadgen.assignment import Assignment, Beat, Cancel, Measured, Parse, Ready, Share, Start, Target
 from tasks.loadgen.body import BodySource
+from tasks.loadgen.cache import prepare_cache
+from tasks.loadgen.counters import CounterReading
 from tasks.loadgen.history import turn_bodies
+from tasks.loadgen.material import ends_by_itself
 from tasks.loadgen.payload import body_source
 from tasks.loadgen.plan import Endpoint, Progress, TrialPlan, TrialRecords
 from tasks.loadgen.pool import Pool, Worker, ready_workers
@@ -50,16 +55,18 @@ def run_trial(
 ) -> TrialRecords:
     """Carries out the plan and writes `out_dir/requests.parquet`.
 
-    Without a pool, processes are started for this trial alone (0.5 s). An exception that comes in from outside, such
-    as KeyboardInterrupt, ends the trial at once, keeps what was received as cancelled and never-sent records, and
-    goes on its way. Raises InputError for a plan that cannot be, MeasurementError where a process of ours
-    broke, SetupError where the machine had no room for it.
+    Without a pool, processes are started for this trial alone (0.5 s). Before the clock starts the cache is brought to
+    the state that the workload asks for. An exception that comes in from outside, such as KeyboardInterrupt, ends the
+    trial at once, keeps what was received as cancelled and never-sent records, and goes on its way. Raises InputError
+    for a plan that cannot be, MeasurementError where a process of ours broke, SetupError where the machine had no room
+    for it.
 
     W: with seconds, from the ramp's end to S; with requests, from the first due time to the last end.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         pool = pool or stack.enter_context(Pool())
+        preflight = replace(preflight, findings=preflight.findings + prepare_cache(plan, preflight))
         try:
             return _Trial(plan, preflight, out_dir, on_progress).run(pool)
         except BaseException:
@@ -77,17 +84,20 @@ class _Trial:
 
     def run(self, pool: Pool) -> TrialRecords:
         workers = pool.workers(self._processes)
-        schedule = make_schedule(self._plan)
+        schedule = make_schedule(self._plan, text_overhead=self._preflight.text_overhead)
         for worker, assignment in zip(workers, self._assignments(schedule), strict=True):
             worker.send(assignment)
         _each(workers, Ready)
+        meter = CounterReading(self._plan)
         start_ns = time.monotonic_ns() + _LEAD_NS
         for worker in workers:
             worker.send(Start(start_ns))
         parent_cpu_ns = time.thread_time_ns()
         self._measure(workers, start_ns, schedule.count)
+        counters, why_none = meter.growth()
         shares = _parsed(workers)
-        return self._records(schedule, start_ns, shares, time.thread_time_ns() - parent_cpu_ns)
+        records = self._records(schedule, start_ns, shares, time.thread_time_ns() - parent_cpu_ns)
+        return replace(records, counters=counters, counters_reason=why_none)
 
     def _assignments(self, schedule: Schedule) -> list[Assignment]:
         source = body_source(self._plan, self._preflight)
@@ -97,6 +107,7 @@ class _Trial:
     def _assignment(self, process: int, schedule: Schedule, source: BodySource, target: Target) -> Assignment:
         plan, mine = self._plan, slice(process, None, self._processes)
         talks, count = schedule.dialogue is not None, schedule.count
+        own_lengths = count is not None and not talks
         if schedule.dialogue is not None:
             count = schedule.dialogue.count
         return Assignment(
@@ -110,13 +121,14 @@ class _Trial:
             think_ns=round(plan.load.think_time_s * NS) if isinstance(plan.load, ClosedLoop) else 0,
             window_from_ns=schedule.window_from_ns,
             until_ns=schedule.until_ns,
-            prompt_tokens=_share_of(schedule.prompt_tokens, slice(None) if talks else mine),
-            output_tokens=_share_of(schedule.output_tokens, slice(None) if talks else mine),
+            prompt_tokens=_share_of(schedule.prompt_tokens, mine if own_lengths else slice(None)),
+            output_tokens=_share_of(schedule.output_tokens, mine if own_lengths else slice(None)),
             rate_rps=_rate_rps(plan, schedule) / self._processes,
             timeout_ns=round(plan.timeout_s * NS),
             # A server that closes after each answer would break every request on a connection that is reused.
             fresh_connections=plan.fresh_connections or self._preflight.honoured.get("keep_alive") is False,
-            exact=True,
+            exact=not ends_by_itself(plan),
+            knows_prompts=isinstance(plan.workload.prompts, Dataset) or prompts_exact(self._preflight),
             needs_done=self._preflight.needs_done,
             folder=self._out_dir,
             spill_bytes=BUDGET_BYTES // self._processes,
@@ -219,7 +231,7 @@ def processes_for(plan: TrialPlan) -> int:
     if isinstance(load, ClosedLoop):
         events_rps = load.concurrency * _TOKENS_A_STREAM_RPS
     else:
-        events_rps = (load.rate_rps or 0.0) * (workload.output_tokens + _EVENTS_A_REQUEST)
+        events_rps = (load.rate_rps or 0.0) * (workload.longest_output_tokens + _EVENTS_A_REQUEST)
     cores = max(1, (os.cpu_count() or 1) // 2)
     return max(1, min(math.ceil(events_rps / _EVENTS_A_PROCESS_RPS), cores))
 
@@ -227,6 +239,11 @@ def processes_for(plan: TrialPlan) -> int:
 def _most_processes(plan: TrialPlan) -> int:
     """In closed loop one for each user: the share of a process without users would never be due."""
     return plan.load.concurrency if isinstance(plan.load, ClosedLoop) else _MOST_PROCESSES
+
+
+def prompts_exact(preflight: Preflight) -> bool:
+    """Whether prompts have the lengths that they are asked for, not only in the mean."""
+    return preflight.prompts is None or preflight.prompts.exact
 
 
 def _rate_rps(plan: TrialPlan, schedule: Schedule) -> float:

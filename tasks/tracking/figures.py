@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from experiments.redaction import redacted
+from experiments.schema.length import described
 from experiments.schema.load import ClosedLoop
 from experiments.schema.result import CellResult, CellState, PointResult, TrialSummary
 from experiments.schema.slo import parse_slo
@@ -113,7 +114,7 @@ def run_name(cell: CellResult) -> str:
 def cell_description(cell: CellResult) -> str:
     """Markdown for the run's page."""
     workload = cell.workload
-    asked = f"{workload.prompt_tokens} tokens in, {workload.output_tokens} out"
+    asked = f"{described(workload.prompt_tokens)} tokens in, {described(workload.output_tokens)} out"
     lines = [f"**{cell.variant.label}** on **{workload.name}** ({asked})", "", *_outcome(cell)]
     for name, value in cell.headlines.items():
         lines.append(f"- `{name}`: {value:.4g}")

@@ -154,3 +154,47 @@ def test_an_unknown_delay_is_held_against_a_busy_client_only(steady_records: Ste
 
 def test_a_window_without_requests_is_invalid(steady_records: Steady) -> None:
     assert "no request was due" in reasons([replace(r, in_window=False) for r in steady_records()])[0]
+
+
+def cached(records: Records, tokens: int) -> Records:
+    return [replace(r, cached_tokens=tokens, prompt_tokens=1000, prompt_tokens_asked=1000) for r in records]
+
+
+def asked(**fields: Any) -> dict[str, Any]:
+    return {"workload": Workload.model_validate({"name": "w", "prompt_tokens": 1000, "output_tokens": 8} | fields)}
+
+
+HOT = asked(cache="hot")
+SHARED = asked(cache="shared", shared_prefix={"tokens": 500, "share": 0.8})
+SYSTEM = asked(cache="shared", shared_prefix={"tokens": 500, "share": 0.8}, system_prompt="Be brief.")
+
+
+@pytest.mark.parametrize(
+    ("workload", "tokens", "complaint"),
+    [
+        (HOT, 999, ""),
+        (HOT, 870, ""),
+        (HOT, 860, "a hot workload took 86.0% of its prompt tokens from the server's cache where 100.0% were asked"),
+        (SHARED, 400, ""),
+        (SHARED, 270, ""),
+        (SHARED, 260, "a shared workload took 26.0% of its prompt tokens from the server's cache where 40.0%"),
+        (SHARED, 540, "see what else the server knew"),
+        (SYSTEM, 540, ""),
+        (SYSTEM, 260, "turn prefix caching on"),
+        (asked(cache="shared", system_prompt="Be brief."), 0, ""),
+    ],
+)
+def test_a_hit_ratio_far_from_what_is_shared_is_a_finding(
+    steady_records: Steady, workload: dict[str, Any], tokens: int, complaint: str
+) -> None:
+    found = reasons(cached(steady_records(), tokens), **workload)
+    assert (complaint in found[0]) if complaint else found == ()
+
+
+def test_a_server_that_tells_no_cached_tokens_contradicts_nothing(steady_records: Steady) -> None:
+    assert reasons([replace(r, cached_tokens=None) for r in cached(steady_records(), 0)], **HOT) == ()
+
+
+def test_lengths_that_were_not_asked_cannot_be_off(steady_records: Steady) -> None:
+    unasked = [replace(r, prompt_tokens_asked=None, output_tokens_asked=None) for r in steady_records()]
+    assert reasons(unasked) == ()

@@ -1,4 +1,5 @@
-"""A small hub on loopback: as much of the protocol as huggingface-hub speaks for a model.
+"""A small hub on loopback: as much of the protocol as huggingface-hub speaks for a model, or for a dataset, whose
+repositories are named datasets/ORG/NAME here.
 
     GET  /api/models/{repo}/revision/{revision}?blobs=true   the commit, and each file with its size and hash
     GET  /{repo}/resolve/{commit}/{file}                     the file, or for a large one a redirect to the other host
@@ -83,14 +84,16 @@ class Handler(BaseHTTPRequestHandler):
         if path.startswith("/cdn/"):
             self._cdn(path.removeprefix("/cdn/"))
             return
+        kind = "datasets/" if path.startswith(("/api/datasets/", "/datasets/")) else ""
+        path = path.replace("/api/datasets/", "/api/models/").removeprefix("/datasets")
         parts = path.removeprefix("/api/models").strip("/").split("/")
-        repository = self.server.repositories.get("/".join(parts[:2]))
+        repository = self.server.repositories.get(kind + "/".join(parts[:2]))
         if repository is None:
             self._refuse(404 if authorization else 401, "RepoNotFound")
         elif path.startswith("/api/models/"):
             self._info("/".join(parts[:2]), repository, parts[3])
         else:
-            self._resolve(repository, parts[4])
+            self._resolve(repository, "/".join(parts[4:]))
 
     def _info(self, name: str, repository: HubRepository, revision: str) -> None:
         if repository.access == "private" and not self._authorized():

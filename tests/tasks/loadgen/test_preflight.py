@@ -41,7 +41,9 @@ def tokenizer(tmp_path: Path) -> Path:
 def first_bodies(trial: TrialPlan, found: Preflight) -> list[dict[str, Any]]:
     source = body_source(trial, found)
     asked = trial.workload
-    return [json.loads(source.body(index, asked.prompt_tokens, asked.output_tokens)) for index in range(20)]
+    return [
+        json.loads(source.body(index, asked.longest_prompt_tokens, asked.longest_output_tokens)) for index in range(20)
+    ]
 
 
 def realised(trial: TrialPlan, found: Preflight) -> set[tuple[int, int]]:

@@ -45,10 +45,12 @@ def serve(point: LoadPoint, workload: Workload, speed: float, rng: random.Random
             due = heapq.heappop(users)
         start = max(due + 0.0002, heapq.heappop(free))
         busy = sum(at > start for at in free)
-        prefill = 0.00008 * workload.prompt_tokens / speed * (1 + 0.45 * busy) * rng.lognormvariate(0, 0.1) + 0.002
+        prefill = (
+            0.00008 * workload.longest_prompt_tokens / speed * (1 + 0.45 * busy) * rng.lognormvariate(0, 0.1) + 0.002
+        )
         step = 0.0022 / speed * (1 + 0.32 * busy)
         chunks = [start + prefill]
-        for _ in range(workload.output_tokens - 1):
+        for _ in range(workload.longest_output_tokens - 1):
             chunks.append(chunks[-1] + step * rng.lognormvariate(0, 0.08))
         heapq.heappush(free, chunks[-1])
         heapq.heappush(users, chunks[-1])
@@ -61,9 +63,9 @@ def _record(index: int, due: float, chunks: list[float], workload: Workload) -> 
     return RequestRecord(
         index=index, due_at_ns=round(due * 1e9), sent_at_ns=round(due * 1e9) + 150_000, first_byte_at_ns=at[0],
         last_token_at_ns=at[-1], end_at_ns=at[-1] + 50_000, chunk_at_ns=at, chunk_tokens=[None] * len(at),
-        chunk_is_answer=[True] * len(at), prompt_tokens_asked=workload.prompt_tokens,
-        prompt_tokens=workload.prompt_tokens, output_tokens_asked=workload.output_tokens,
-        output_tokens=workload.output_tokens, output_tokens_source=TokenSource.USAGE, cached_tokens=0,
+        chunk_is_answer=[True] * len(at), prompt_tokens_asked=workload.longest_prompt_tokens,
+        prompt_tokens=workload.longest_prompt_tokens, output_tokens_asked=workload.longest_output_tokens,
+        output_tokens=workload.longest_output_tokens, output_tokens_source=TokenSource.USAGE, cached_tokens=0,
         finish_reason="length", status=200, outcome=Outcome.COMPLETED, error=None, in_window=True, process=0,
         connection_reused=True, stamp="kernel",
     )  # fmt: skip
