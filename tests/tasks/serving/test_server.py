@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from engine_adapters.base import LaunchSpec, RequestDialect
@@ -79,6 +80,8 @@ def test_a_server_that_is_there_already_is_attached_to_and_left_alone(tmp_path: 
         assert [seen.body["model"] for seen in engine.generations] == ["fake"]
         assert not server.has_ended()
         server.check_alive()
+        # Answered after those connections, so that the fake engine has seen them end before it is stopped.
+        assert httpx.get(f"{engine.url}/health", trust_env=False).status_code == 200
     assert engine.url in (tmp_path / "server.log").read_text()
     with pytest.raises(ServerDied, match="takes no connection any more"):
         server.check_alive()
