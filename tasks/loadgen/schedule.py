@@ -88,10 +88,14 @@ def _user_starts(stop: StopRule, users: int) -> NDArray[np.int64]:
 def _conversations(plan: TrialPlan, conversation: Conversation) -> Schedule:
     """In open loop they begin at the rate that makes `rate_rps` requests per second of their turns."""
     window_from, until = _window(plan.stop)
-    dialogue = dialogue_of(conversation, seed=plan.seed, requests=plan.stop.requests)
+    material = material_of(plan)
+    if material is not None and not material.turns:
+        raise InputError("this dataset tells lengths only: a conversation needs what is said in it")
+    told = tuple(map(len, material.turns)) if material is not None else ()
+    dialogue = dialogue_of(conversation, seed=plan.seed, requests=plan.stop.requests, told=told)
     due, users = None, np.empty(0, np.int64)
     if isinstance(plan.load, OpenLoop):
-        due = _beginnings(plan.load, plan, dialogue.count, conversation.mean_turns)
+        due = _beginnings(plan.load, plan, dialogue.count, dialogue.mean_turns)
         dialogue = replace(
             dialogue, count=len(due), last_turns=dialogue.last_turns or dialogue.drawn_turns(len(due) - 1)
         )
