@@ -39,8 +39,8 @@ class Schedule:
     comes. `count` is None where seconds end a closed loop: then the lengths of request i are entry i modulo their
     number. A prompt length of 0 is not known beforehand.
 
-    With a dialogue `due_ns` are the times at which conversations begin, and the lengths those of the turns of any one;
-    `count` is None wherever seconds end it.
+    With a dialogue `due_ns` are the times at which conversations begin, and the lengths are by index and come round
+    again; `count` is None wherever seconds end it.
     """
 
     count: int | None
@@ -115,12 +115,17 @@ def _beginnings(load: OpenLoop, plan: TrialPlan, count: int | None, mean_turns: 
 def _turn_lengths(
     plan: TrialPlan, conversation: Conversation, dialogue: Dialogue
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Turn by turn what the user adds and what is answered; one conversation's stand for all."""
-    prompt, output = _lengths(plan, dialogue.most_turns, None)
+    """Turn by turn, conversation after conversation, what the user adds and what is answered; where nothing is drawn,
+    one conversation's stand for all."""
+    most, workload = dialogue.most_turns, plan.workload
+    is_drawn = not (isinstance(workload.prompt_tokens, int | FromData) and isinstance(workload.output_tokens, int))
+    conversations = (dialogue.count or max(1, _ROUND // most)) if is_drawn else 1
+    prompt, output = _lengths(plan, conversations * most, None)
+    by_turn = prompt.reshape(-1, most)
     if conversation.first_prompt_tokens is not None:
-        prompt[0] = conversation.first_prompt_tokens
+        by_turn[:, 0] = conversation.first_prompt_tokens
     if conversation.turn_prompt_tokens is not None:
-        prompt[1:] = conversation.turn_prompt_tokens
+        by_turn[:, 1:] = conversation.turn_prompt_tokens
     return prompt, output
 
 

@@ -400,3 +400,56 @@ def test_a_dataset_without_texts_has_no_conversations(engine: FakeEngine, pool: 
     plan = replace(Talks(engine).plan(), workload=Workload.model_validate({**asked, "prompts": dataset}))
     with pytest.raises(InputError, match="needs what is said in it"):
         make_schedule(plan)
+
+
+@pytest.mark.parametrize("stop", [StopRule(requests=30), StopRule(seconds=0.4)])
+def test_each_turn_has_the_length_that_was_drawn_for_it(
+    engine: FakeEngine, pool: Pool, tmp_path: Path, stop: StopRule
+) -> None:
+    talks = Talks(engine, script="says-which+token-ids", endpoint="completions", stop=stop, processes=2, think_s=0.01)
+    drawn = {"prompt_tokens": {"kind": "uniform", "min": 5, "max": 90}, "output_tokens": {"kind": "uniform", "min": 1,
+             "max": 9}}  # fmt: skip
+    asked = {"name": "w", "conversation": {"turns": 3, "think_time_s": 0.01}, **drawn}
+    plan = replace(talks.plan(), workload=Workload.model_validate(asked))
+    schedule = make_schedule(plan)
+    preflight = run_preflight(plan)
+    found = rows(run_trial(plan, preflight, out_dir=tmp_path, pool=pool).parquet)
+    assert outcomes(found) == ["completed"] * len(found)
+    assert len({row["output_tokens"] for row in found}) > 3
+    for talk in talks_of(found).values():
+        said = 0
+        for row in talk:
+            at = row["index"] % len(schedule.prompt_tokens)
+            assert row["output_tokens"] == schedule.output_tokens[at]
+            assert row["prompt_tokens"] == row["prompt_tokens_asked"] == said + schedule.prompt_tokens[at]
+            said = row["prompt_tokens"] + row["output_tokens"]
+
+
+@pytest.mark.parametrize("endpoint", ["chat", "completions"])
+def test_a_system_prompt_and_english_stand_once_at_the_beginning_of_a_conversation(
+    engine: FakeEngine, pool: Pool, tmp_path: Path, endpoint: str
+) -> None:
+    asked = {"name": "w", "endpoint": endpoint, "cache": "shared", "system_prompt": 'Say "yes".'}
+    lengths = {"prompt_tokens": 40, "output_tokens": TOKENS, "prompts": {"kind": "english"}}
+    plan = replace(
+        Talks(engine, stop=StopRule(requests=9)).plan(),
+        workload=Workload.model_validate({**asked, **lengths, "conversation": {"turns": 3}}),
+    )
+    preflight = run_preflight(plan)
+    engine.seen.clear()
+    found = rows(run_trial(plan, preflight, out_dir=tmp_path, pool=pool).parquet)
+    assert outcomes(found) == ["completed"] * 9
+    seen = [one for one in engine.generations if one.body["max_tokens"] == TOKENS]
+    assert len(seen) == 9
+    chains = threads(seen)
+    assert sorted(map(len, chains)) == [3, 3, 3]
+    for chain in chains:
+        for before, after in pairwise(chain):
+            if endpoint == "chat":
+                roles = [message["role"] for message in after.body["messages"]]
+                assert roles == ["system", *["user", "assistant"] * (len(roles) // 2 - 1), "user"]
+                assert after.body["messages"][-2]["content"] == answer_words(before)
+            else:
+                assert after.body["prompt"].startswith('Say "yes".\n\n')
+                assert after.body["prompt"].startswith(before.body["prompt"] + answer_words(before) + " ")
+                assert after.body["prompt"].count('Say "yes".') == 1
