@@ -47,7 +47,8 @@ class Conversation(Spec):
     """`turns` requests, each due a think time after the answer to the one before, which it carries in its prompt.
 
     The first prompt and what the user adds in each further turn are as long as the workload's prompts, unless said
-    otherwise here. Each answer is as long as the workload's.
+    otherwise here. Each answer is as long as the workload's. Of a dataset's conversations the turns of the user are
+    asked, as many as there are, up to the `turns`; answered they are anew.
     """
 
     turns: Turns | TurnRange

@@ -84,15 +84,22 @@ class Workload(Spec):
         return self
 
     @model_validator(mode="after")
-    def _conversation_of_plain_turns(self) -> Self:
+    def _conversation_of_what_can_be_told(self) -> Self:
         if self.conversation is None:
             return self
-        if not isinstance(self.prompt_tokens, int) or not isinstance(self.output_tokens, int):
-            raise ValueError("a conversation takes numbers for prompt_tokens and output_tokens")
-        others = ("prompts", "cache", "shared_prefix", "system_prompt", "json_schema")
-        given = [name for name in others if getattr(self, name) != type(self).model_fields[name].get_default()]
+        if not isinstance(self.output_tokens, int | Natural) and self.output_tokens.kind == "data":
+            raise ValueError("answers in a conversation have no length of a dataset: give output_tokens, or natural")
+        others = {
+            "cache: hot": self.cache == "hot",
+            "shared_prefix": self.shared_prefix,
+            "json_schema": self.json_schema,
+        }
+        given = [name for name, value in others.items() if value]
         if given:
-            raise ValueError(f"a conversation goes with synthetic, cold turns only: leave {', '.join(given)} out")
+            raise ValueError(f"a conversation goes without {' and '.join(given)}")
+        own = self.conversation.first_prompt_tokens or self.conversation.turn_prompt_tokens
+        if isinstance(self.prompts, Dataset) and own is not None:
+            raise ValueError("a dataset's turns are as long as they are: leave the conversation's prompt lengths out")
         return self
 
     @property

@@ -90,7 +90,7 @@ class Assignment:
 
     def lengths(self, position: int) -> tuple[int, int]:
         """Prompt and output tokens of a request."""
-        at = position if self.count is not None else self.index(position)
+        at = position if self.count is not None and self.dialogue is None else self.index(position)
         return self.prompt_tokens[at % len(self.prompt_tokens)], self.output_tokens[at % len(self.output_tokens)]
 
 

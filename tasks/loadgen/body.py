@@ -209,6 +209,22 @@ class TextPrompts:
         return json.dumps(salted(text, self.salt_words, salt + index)).encode()
 
 
+@dataclass(frozen=True, slots=True)
+class TurnTexts:
+    """What the human says in a dataset's conversations, turn by turn; the salt stands before the first."""
+
+    turns: tuple[tuple[str, ...], ...]
+    most_turns: int
+    salt_words: tuple[str, ...] = ()
+    exact: bool = False
+
+    def render(self, seed: int, salt: int, index: int, tokens: int, prefix: Prefix | None = None) -> bytes:
+        conversation, turn = divmod(index, self.most_turns)
+        said = self.turns[conversation % len(self.turns)]
+        words = () if turn else self.salt_words
+        return json.dumps(salted(said[turn % len(said)], words, salt + conversation)).encode()
+
+
 def salted(text: str, words: tuple[str, ...], value: int) -> str:
     """The text after the words that say which number this is; the text alone where there are no words."""
     return " ".join(_first(words, value, SALT_BITS)) + "\n\n" + text if words else text

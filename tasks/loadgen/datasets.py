@@ -36,12 +36,14 @@ ASSISTANT = frozenset({"gpt", "assistant", "chatgpt", "bing", "bard", "model"})
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One request's worth; what the dataset does not tell is None. At least a prompt or its length is there."""
+    """One request's worth; what the dataset does not tell is None. At least a prompt or its length is there. `turns`
+    are all that the human says in a conversation, the prompt first."""
 
     prompt: str | None = None
     response: str | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None
+    turns: tuple[str, ...] = ()
 
 
 def read_dataset(path: Path, spec: Dataset) -> tuple[Row, ...]:
@@ -192,7 +194,7 @@ def _column(file: Path, first: Mapping[str, Any], wanted: str, named: str | None
 
 
 def _conversation(place: str, column: str, raw: Mapping[str, Any]) -> Row | None:
-    """The first human turn and the answer to it; None where there is no such turn."""
+    """All human turns, and the answer to the first; None where there is no such turn."""
     turns = raw.get(column)
     if not isinstance(turns, list):
         raise InputError(f"{place}: {column}: a list of turns is wanted, not {type(turns).__name__}")
@@ -201,7 +203,8 @@ def _conversation(place: str, column: str, raw: Mapping[str, Any]) -> Row | None
     if first is None:
         return None
     answered = first + 1 < len(said) and said[first + 1][0] in ASSISTANT
-    return Row(prompt=said[first][1], response=said[first + 1][1] if answered else None)
+    human = tuple(text for who, text in said[first:] if who in HUMAN and text.strip())
+    return Row(prompt=said[first][1], response=said[first + 1][1] if answered else None, turns=human)
 
 
 def _turn(place: str, turn: Any) -> tuple[str, str]:

@@ -19,7 +19,9 @@ _TURNS, _THINKING = 0x5455524E, 0x5448494E
 @dataclass(frozen=True, slots=True)
 class Dialogue:
     """`count` conversations hold the requests asked for, and the last of them only `last_turns`; None: there are as
-    many as there is time for. Thinking lasts `think_s` on average; `sigma` is 0 where it always lasts as long."""
+    many as there is time for. Thinking lasts `think_s` on average; `sigma` is that of a lognormal one. `told` are the
+    turns that a dataset has for each conversation; they come round again.
+    """
 
     seed: int
     fewest_turns: int
@@ -29,6 +31,7 @@ class Dialogue:
     sigma: float = 0.0
     count: int | None = None
     last_turns: int = 0
+    told: tuple[int, ...] = ()
 
     def turns(self, conversation: int) -> int:
         """How many requests this one makes, unless one fails."""
@@ -38,9 +41,17 @@ class Dialogue:
 
     def drawn_turns(self, conversation: int) -> int:
         """Before the last one is cut short."""
+        most = self.told[conversation % len(self.told)] if self.told else self.most_turns
         if self.fewest_turns == self.most_turns:
-            return self.most_turns
-        return self._random(_TURNS, conversation).randint(self.fewest_turns, self.most_turns)
+            return min(most, self.most_turns)
+        return min(most, self._random(_TURNS, conversation).randint(self.fewest_turns, self.most_turns))
+
+    @property
+    def mean_turns(self) -> float:
+        """Of the conversations together."""
+        if not self.told:
+            return (self.fewest_turns + self.most_turns) / 2
+        return sum(self.drawn_turns(conversation) for conversation in range(len(self.told))) / len(self.told)
 
     def think_ns(self, conversation: int, turn: int) -> int:
         """Between the end of the answer before and the time when this turn is due; turn ≥ 1."""
@@ -55,9 +66,11 @@ class Dialogue:
         return random.Random(purpose << 128 | (self.seed % 2**64) << 64 | number)
 
 
-def dialogue_of(conversation: "Conversation", *, seed: int, requests: int | None) -> Dialogue:
+def dialogue_of(
+    conversation: "Conversation", *, seed: int, requests: int | None, told: tuple[int, ...] = ()
+) -> Dialogue:
     """As many conversations, in their order, as it takes to hold the requests."""
-    endless = Dialogue(seed, conversation.fewest_turns, conversation.most_turns, *_thinking(conversation))
+    endless = Dialogue(seed, conversation.fewest_turns, conversation.most_turns, *_thinking(conversation), told=told)
     if requests is None:
         return endless
     count, left = 0, requests

@@ -51,7 +51,8 @@ def turn_bodies(source: BodySource, *, chat: bool) -> TurnBodies:
         return TurnBodies(source, "chat", source.prompts)
     if isinstance(source.prompts, TokenPrompts):
         return TurnBodies(source, "ids", replace(source.prompts, overhead_tokens=0))
-    assert isinstance(source.prompts, WordPrompts), "validated: a conversation is of synthetic turns"
+    if not isinstance(source.prompts, WordPrompts):
+        return TurnBodies(source, "text", source.prompts)
     return TurnBodies(source, "text", replace(source.prompts, overhead_tokens=0.0, words_for={}))
 
 

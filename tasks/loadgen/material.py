@@ -20,13 +20,15 @@ class Material:
     """One entry a usable row. `texts` is empty where the dataset tells lengths only; `prompt_tokens` is 0 where nobody
     can tell, and counts the text alone; `output_tokens` is None where the model is to end by itself.
 
-    `salt_words` stand before texts that are to share nothing, and cost `salt_tokens`."""
+    `turns` are all that the human says in each conversation, the text first. `salt_words` stand before texts that are
+    to share nothing, and cost `salt_tokens`."""
 
     texts: tuple[str, ...]
     prompt_tokens: tuple[int, ...]
     output_tokens: tuple[int, ...] | None
     salt_words: tuple[str, ...] = ()
     salt_tokens: int = 0
+    turns: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.prompt_tokens)
@@ -42,6 +44,7 @@ class Material:
             output_tokens=None if self.output_tokens is None else tuple(self.output_tokens[at] for at in order),
             salt_words=self.salt_words,
             salt_tokens=self.salt_tokens,
+            turns=tuple(self.turns[at] for at in order) if self.turns else (),
         )
 
 
@@ -96,6 +99,7 @@ def _read(
         output_tokens=tuple(answer or 0 for _, _, answer in fitting) if answered else None,
         salt_words=salt,
         salt_tokens=count(salted("x", salt, 0)) - count("x") if salt and count else 0,
+        turns=tuple(row.turns or (row.prompt or "",) for row, _, _ in fitting) if is_text else (),
     )
 
 

@@ -19,6 +19,7 @@ from tasks.loadgen.body import (
     Sharing,
     TextPrompts,
     TokenPrompts,
+    TurnTexts,
     WordPrompts,
     salt_start,
 )
@@ -47,6 +48,8 @@ def body_source(plan: TrialPlan, preflight: "Preflight") -> BodySource:
     material = material_of(plan)
     if material is not None and material.texts:
         prompts: Prompts = TextPrompts(material.texts, material.salt_words)
+        if workload.conversation is not None:
+            prompts = TurnTexts(material.turns, workload.conversation.most_turns, material.salt_words)
     else:
         ids = preflight.token_ids and workload.endpoint != "chat" and workload.system_prompt is None
         prompts = preflight.prompts or default_prompts(token_ids=ids)

@@ -39,8 +39,8 @@ class Schedule:
     comes. `count` is None where seconds end a closed loop: then the lengths of request i are entry i modulo their
     number. A prompt length of 0 is not known beforehand.
 
-    With a dialogue `due_ns` are the times at which conversations begin, and the lengths those of the turns of any one;
-    `count` is None wherever seconds end it.
+    With a dialogue `due_ns` are the times at which conversations begin, and the lengths are by index and come round
+    again; `count` is None wherever seconds end it.
     """
 
     count: int | None
@@ -88,10 +88,14 @@ def _user_starts(stop: StopRule, users: int) -> NDArray[np.int64]:
 def _conversations(plan: TrialPlan, conversation: Conversation) -> Schedule:
     """In open loop they begin at the rate that makes `rate_rps` requests per second of their turns."""
     window_from, until = _window(plan.stop)
-    dialogue = dialogue_of(conversation, seed=plan.seed, requests=plan.stop.requests)
+    material = material_of(plan)
+    if material is not None and not material.turns:
+        raise InputError("this dataset tells lengths only: a conversation needs what is said in it")
+    told = tuple(map(len, material.turns)) if material is not None else ()
+    dialogue = dialogue_of(conversation, seed=plan.seed, requests=plan.stop.requests, told=told)
     due, users = None, np.empty(0, np.int64)
     if isinstance(plan.load, OpenLoop):
-        due = _beginnings(plan.load, plan, dialogue.count, conversation.mean_turns)
+        due = _beginnings(plan.load, plan, dialogue.count, dialogue.mean_turns)
         dialogue = replace(
             dialogue, count=len(due), last_turns=dialogue.last_turns or dialogue.drawn_turns(len(due) - 1)
         )
@@ -111,12 +115,17 @@ def _beginnings(load: OpenLoop, plan: TrialPlan, count: int | None, mean_turns: 
 def _turn_lengths(
     plan: TrialPlan, conversation: Conversation, dialogue: Dialogue
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Turn by turn what the user adds and what is answered; one conversation's stand for all."""
-    prompt, output = _lengths(plan, dialogue.most_turns, None)
+    """Turn by turn, conversation after conversation, what the user adds and what is answered; where nothing is drawn,
+    one conversation's stand for all."""
+    most, workload = dialogue.most_turns, plan.workload
+    is_drawn = not (isinstance(workload.prompt_tokens, int | FromData) and isinstance(workload.output_tokens, int))
+    conversations = (dialogue.count or max(1, _ROUND // most)) if is_drawn else 1
+    prompt, output = _lengths(plan, conversations * most, None)
+    by_turn = prompt.reshape(-1, most)
     if conversation.first_prompt_tokens is not None:
-        prompt[0] = conversation.first_prompt_tokens
+        by_turn[:, 0] = conversation.first_prompt_tokens
     if conversation.turn_prompt_tokens is not None:
-        prompt[1:] = conversation.turn_prompt_tokens
+        by_turn[:, 1:] = conversation.turn_prompt_tokens
     return prompt, output
 
 

@@ -56,6 +56,29 @@ def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
         workload(**wrong)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cache": "hot"},
+        {"shared_prefix": {"tokens": 3}, "cache": "shared"},
+        {"json_schema": {"type": "object"}},
+    ],
+)
+def test_what_a_conversation_cannot_go_with_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="a conversation goes without"):
+        Workload.model_validate({**ALONE, "conversation": {"turns": 2}, **wrong})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"output_tokens": {"kind": "data"}}, {"conversation": {"turns": 2, "turn_prompt_tokens": 5}}]
+)
+def test_a_datasets_turns_are_as_they_are(wrong: dict[str, Any]) -> None:
+    data = {**ALONE, "prompt_tokens": {"kind": "data"}, "prompts": {"kind": "dataset", "path": "x.json"}}
+    assert Workload.model_validate({**data, "conversation": {"turns": 2}}).conversation is not None
+    with pytest.raises(ValidationError, match="conversation"):
+        Workload.model_validate({**data, "conversation": {"turns": 2}, **wrong})
+
+
 def test_nobody_thinks_before_the_first_turn() -> None:
     assert Conversation(turns=4, think_time_s=2).mean_think_s == pytest.approx((0 + 2 + 2 + 2) / 4)
     drawn = {"turns": {"min": 1, "max": 3}, "think_time_s": {"kind": "exponential", "mean_s": 3.0}}

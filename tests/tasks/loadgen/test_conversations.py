@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pytest
 
 from engine_adapters.base import RequestDialect
+from experiments.errors import InputError
 from experiments.schema.conversation import Conversation
 from experiments.schema.load import ClosedLoop, Constant, OpenLoop, StopRule
 from experiments.schema.workload import Workload
@@ -347,3 +348,108 @@ def test_records_outside_conversations_have_no_turn(engine: FakeEngine, pool: Po
     alone = replace(plan, workload=plan.workload.model_copy(update={"conversation": None}))
     records = run_trial(alone, Preflight(needs_done=True), out_dir=tmp_path, pool=pool)
     assert {(row["conversation"], row["turn"]) for row in rows(records.parquet)} == {(None, None)}
+
+
+SAID = [["How tall is it", "And how wide", "Thank you"], ["Who", "When"], ["A question of one turn only"]]
+
+
+def sharegpt(path: Path) -> Path:
+    """In the published form: a system turn may come first, answers lie between, empty turns occur."""
+    talks = [
+        {
+            "id": str(number),
+            "conversations": [
+                {"from": "system", "value": "Be brief."},
+                *(turn for text in talk for turn in ({"from": "human", "value": text}, {"from": "gpt", "value": "x"})),
+                {"from": "human", "value": "  "},
+            ],
+        }
+        for number, talk in enumerate(SAID)
+    ]
+    path.write_text(json.dumps(talks))
+    return path
+
+
+@pytest.mark.parametrize("cache", ["shared", "cold"])
+def test_a_datasets_conversations_are_asked_as_people_asked_them(
+    engine: FakeEngine, pool: Pool, tmp_path: Path, cache: str
+) -> None:
+    talks = Talks(engine, turns=5, stop=StopRule(requests=12))
+    lengths = {"prompt_tokens": {"kind": "data"}, "output_tokens": TOKENS}
+    dataset = {"kind": "dataset", "path": str(sharegpt(tmp_path / "talks.json"))}
+    asked = {"name": "w", "endpoint": "chat", "cache": cache, "prompts": dataset, "conversation": {"turns": 5}}
+    plan = replace(talks.plan(), workload=Workload.model_validate({**lengths, **asked}))
+    records = run_trial(plan, Preflight(needs_done=True), out_dir=tmp_path, pool=pool)
+    assert outcomes(rows(records.parquet)) == ["completed"] * 12
+    users = [
+        [message["content"].split("\n\n")[-1] for message in one.body["messages"] if message["role"] == "user"]
+        for one in engine.generations
+    ]
+    everything = sorted(talk[:turns] for talk in SAID for turns in range(1, len(talk) + 1))
+    assert sorted(users) == sorted(everything * 2)
+    salted = [message["content"] for one in engine.generations for message in one.body["messages"][:1]]
+    assert all(("\n\n" in text) is (cache == "cold") for text in salted)
+    later = [message["content"] for one in engine.generations for message in one.body["messages"][1:]]
+    assert not any("\n\n" in text for text in later)
+
+
+def test_a_dataset_without_texts_has_no_conversations(engine: FakeEngine, pool: Pool, tmp_path: Path) -> None:
+    (tmp_path / "lengths.csv").write_text("prompt_tokens,output_tokens\n5,6\n")
+    asked = {"name": "w", "prompt_tokens": {"kind": "data"}, "output_tokens": 4, "conversation": {"turns": 2}}
+    dataset = {"kind": "dataset", "path": str(tmp_path / "lengths.csv")}
+    plan = replace(Talks(engine).plan(), workload=Workload.model_validate({**asked, "prompts": dataset}))
+    with pytest.raises(InputError, match="needs what is said in it"):
+        make_schedule(plan)
+
+
+@pytest.mark.parametrize("stop", [StopRule(requests=30), StopRule(seconds=0.4)])
+def test_each_turn_has_the_length_that_was_drawn_for_it(
+    engine: FakeEngine, pool: Pool, tmp_path: Path, stop: StopRule
+) -> None:
+    talks = Talks(engine, script="says-which+token-ids", endpoint="completions", stop=stop, processes=2, think_s=0.01)
+    drawn = {"prompt_tokens": {"kind": "uniform", "min": 5, "max": 90}, "output_tokens": {"kind": "uniform", "min": 1,
+             "max": 9}}  # fmt: skip
+    asked = {"name": "w", "conversation": {"turns": 3, "think_time_s": 0.01}, **drawn}
+    plan = replace(talks.plan(), workload=Workload.model_validate(asked))
+    schedule = make_schedule(plan)
+    preflight = run_preflight(plan)
+    found = rows(run_trial(plan, preflight, out_dir=tmp_path, pool=pool).parquet)
+    assert outcomes(found) == ["completed"] * len(found)
+    assert len({row["output_tokens"] for row in found}) > 3
+    for talk in talks_of(found).values():
+        said = 0
+        for row in talk:
+            at = row["index"] % len(schedule.prompt_tokens)
+            assert row["output_tokens"] == schedule.output_tokens[at]
+            assert row["prompt_tokens"] == row["prompt_tokens_asked"] == said + schedule.prompt_tokens[at]
+            said = row["prompt_tokens"] + row["output_tokens"]
+
+
+@pytest.mark.parametrize("endpoint", ["chat", "completions"])
+def test_a_system_prompt_and_english_stand_once_at_the_beginning_of_a_conversation(
+    engine: FakeEngine, pool: Pool, tmp_path: Path, endpoint: str
+) -> None:
+    asked = {"name": "w", "endpoint": endpoint, "cache": "shared", "system_prompt": 'Say "yes".'}
+    lengths = {"prompt_tokens": 40, "output_tokens": TOKENS, "prompts": {"kind": "english"}}
+    plan = replace(
+        Talks(engine, stop=StopRule(requests=9)).plan(),
+        workload=Workload.model_validate({**asked, **lengths, "conversation": {"turns": 3}}),
+    )
+    preflight = run_preflight(plan)
+    engine.seen.clear()
+    found = rows(run_trial(plan, preflight, out_dir=tmp_path, pool=pool).parquet)
+    assert outcomes(found) == ["completed"] * 9
+    seen = [one for one in engine.generations if one.body["max_tokens"] == TOKENS]
+    assert len(seen) == 9
+    chains = threads(seen)
+    assert sorted(map(len, chains)) == [3, 3, 3]
+    for chain in chains:
+        for before, after in pairwise(chain):
+            if endpoint == "chat":
+                roles = [message["role"] for message in after.body["messages"]]
+                assert roles == ["system", *["user", "assistant"] * (len(roles) // 2 - 1), "user"]
+                assert after.body["messages"][-2]["content"] == answer_words(before)
+            else:
+                assert after.body["prompt"].startswith('Say "yes".\n\n')
+                assert after.body["prompt"].startswith(before.body["prompt"] + answer_words(before) + " ")
+                assert after.body["prompt"].count('Say "yes".') == 1

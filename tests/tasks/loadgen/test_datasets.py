@@ -55,8 +55,8 @@ def test_of_sharegpt_the_first_human_turn_is_the_prompt_and_what_no_human_says_i
     path = tmp_path / "ShareGPT_V3_unfiltered_cleaned_split.json"
     path.write_text(json.dumps(SHAREGPT, ensure_ascii=False), encoding="utf-8")
     assert read_dataset(path, spec()) == (
-        Row(prompt="Summarise »Ω« 🐢", response="A turtle."),
-        Row(prompt="And then?", response=None),
+        Row(prompt="Summarise »Ω« 🐢", response="A turtle.", turns=("Summarise »Ω« 🐢", "Longer")),
+        Row(prompt="And then?", response=None, turns=("And then?",)),
     )
 
 
@@ -64,7 +64,10 @@ def test_messages_are_conversations_too(tmp_path: Path) -> None:
     turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     answered = [*turns, {"role": "assistant", "content": "Hello"}]
     rows = [{"messages": turns}, {"messages": answered}]
-    assert read_dataset(jsonl(tmp_path / "d.jsonl", rows), spec()) == (Row("Hi"), Row("Hi", "Hello"))
+    assert read_dataset(jsonl(tmp_path / "d.jsonl", rows), spec()) == (
+        Row("Hi", turns=("Hi",)),
+        Row("Hi", "Hello", turns=("Hi",)),
+    )
 
 
 def write(path: Path, form: str) -> None:
