@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from tasks.serving.guarded import GuardedProcess, guarded_process
 from tasks.serving.server import HOST, free_port
 
 START_LIMIT_S = 180.0
+MOST_RESTARTS = 5
 QUIET = {
     "DO_NOT_TRACK": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -48,16 +50,71 @@ def prefect_api(home: Home, say: Callable[[str], None]) -> Iterator[Callable[[],
     Where PREFECT_API_URL names a server, that one is used and none is started.
     """
     quiet_environment(home)
-    if os.environ.get("PREFECT_API_URL"):
+    if url := os.environ.get("PREFECT_API_URL"):
+        check_it_answers(url)
         yield lambda: None
         return
     say("starting Prefect's server on loopback while the models are made")
-    with prefect_server(home, port=free_port(), ui=False) as (url, process):
+    port = free_port()
+    with contextlib.ExitStack() as stack:
+        url, process = stack.enter_context(prefect_server(home, port=port, ui=False))
         os.environ["PREFECT_API_URL"] = f"{url}/api"
-        try:
-            yield lambda: wait_until_it_answers(f"{url}/api/health", process, "Prefect's server")
-        finally:
-            del os.environ["PREFECT_API_URL"]
+        stack.callback(os.environ.pop, "PREFECT_API_URL", None)
+
+        def wait_until_ready() -> None:
+            wait_until_it_answers(f"{url}/api/health", process, "Prefect's server")
+            stack.enter_context(started_again(process, lambda: prefect_server(home, port=port, ui=False), say))
+
+        yield wait_until_ready
+
+
+def check_it_answers(api_url: str) -> None:
+    """Raises SetupError where nobody does: Prefect's client would wait, and then end in a traceback."""
+    import httpx
+
+    where = api_url.rpartition("@")[2]
+    try:
+        httpx.get(f"{api_url.rstrip('/')}/health", timeout=10.0)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise SetupError(
+            f"PREFECT_API_URL: {where} does not answer ({error}): start that server, or unset the variable"
+        ) from None
+
+
+@contextlib.contextmanager
+def started_again(
+    process: GuardedProcess,
+    start: Callable[[], contextlib.AbstractContextManager[tuple[str, GuardedProcess]]],
+    say: Callable[[str], None],
+) -> Iterator[None]:
+    """While the block runs, a server that ends is started again where it was, and says so.
+
+    Prefect's client waits for its server for minutes at every turn: without one, a run would neither go on nor end.
+    """
+    over = threading.Event()
+    mind = threading.Thread(target=_mind, args=(process, start, say, over), name="prefect-server", daemon=True)
+    mind.start()
+    try:
+        yield
+    finally:
+        over.set()
+        mind.join()
+
+
+def _mind(
+    process: GuardedProcess,
+    start: Callable[[], contextlib.AbstractContextManager[tuple[str, GuardedProcess]]],
+    say: Callable[[str], None],
+    over: threading.Event,
+) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(MOST_RESTARTS):
+            while (status := process.exit_status()) is None:
+                if over.wait(0.5):
+                    return
+            say(f"Prefect's server ended with {status}: starting it again; what runs goes on")
+            _, process = stack.enter_context(start())
+        over.wait()
 
 
 @contextlib.contextmanager

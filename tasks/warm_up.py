@@ -9,6 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from experiments.errors import InputError
+from experiments.schema.conversation import Conversation
 from experiments.schema.load import ClosedLoop, StopRule
 from experiments.schema.workload import Workload
 from tasks.analysis.warm import is_steady, tokens_per_window
@@ -52,7 +53,7 @@ def warm_up(plan: TrialPlan, folder: Path, pool: Pool, *, max_seconds: float) ->
         log.info("%s: steady after %d s", plan.workload.name, len(windows))
     else:
         log.warning("%s: not steady after %.0f s; measured all the same", plan.workload.name, max_seconds)
-    return preflight, rate_rps
+    return preflight, slowed(rate_rps, plan.workload.conversation)
 
 
 def check_context(workload: Workload, room: int | None) -> None:
@@ -60,6 +61,13 @@ def check_context(workload: Workload, room: int | None) -> None:
     needed = workload.context_tokens
     if room is not None and needed > room:
         raise InputError(f"{workload.name} needs {needed} tokens of context, and the model is made for {room}")
+
+
+def slowed(rate_rps: float, conversation: Conversation | None) -> float:
+    """What one user who thinks makes of a rate: what follows is planned by it."""
+    if conversation is None or rate_rps == 0:
+        return rate_rps
+    return 1 / (1 / rate_rps + conversation.mean_think_s)
 
 
 def _seed(plan: TrialPlan, windows: list[int]) -> int:

@@ -377,9 +377,11 @@ class FakeEngine:
         """Until stop() is called."""
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         tasks: set[asyncio.Task[None]] = set()
+        writers: list[asyncio.StreamWriter] = []
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.connections += 1
+            writers.append(writer)
             task = asyncio.ensure_future(self._connection(reader, writer, self.connections))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
@@ -392,6 +394,9 @@ class FakeEngine:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in writers:
+            writer.close()  # a task that was cancelled before it began has closed nothing
+        await asyncio.sleep(0)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         try:

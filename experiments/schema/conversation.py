@@ -65,6 +65,13 @@ class Conversation(Spec):
         """Of any conversation."""
         return self.turns if isinstance(self.turns, int) else self.turns.max
 
+    @property
+    def mean_think_s(self) -> float:
+        """Of a turn, the first of a conversation included: before that nobody thinks."""
+        think = self.think_time_s
+        mean_s = think if isinstance(think, int | float) else think.mean_s
+        return mean_s * (1 - 1 / self.mean_turns)
+
     def context_tokens(self, prompt_tokens: int, output_tokens: int) -> int:
         """What the last turn of the longest conversation takes, given the workload's own lengths."""
         first, later = self.first_prompt_tokens or prompt_tokens, self.turn_prompt_tokens or prompt_tokens

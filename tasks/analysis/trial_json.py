@@ -87,5 +87,8 @@ def _distribution(latency: Distribution) -> dict[str, Any]:
 
 def _client(summary: TrialSummary) -> dict[str, Any]:
     own = {name: summary.client.get(name) for name in ("cpu_us_per_event", "stamp", "events_sharing_a_stamp")}
-    reasons = {f"{name}_reason": "the client did not report it" for name, value in own.items() if value is None}
+    why = {"cpu_us_per_event": "no data event arrived"}
+    reasons = {
+        f"{name}_reason": why.get(name, "the client did not report it") for name, value in own.items() if value is None
+    }
     return {"lateness_ms": _distribution(summary.lateness_ms), **own, **reasons}

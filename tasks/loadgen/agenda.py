@@ -28,15 +28,17 @@ class Due:
 
 
 class Agenda(Protocol):
-    """`next_due_ns` None: nothing is due until something ends. Times are CLOCK_MONOTONIC. `ended` names the requests
-    that will never be sent because of how this one ended."""
+    """`next_due_ns` None: nothing is due until something ends. Times are CLOCK_MONOTONIC. `lost` names, once,
+    requests that will never be sent because of how others ended."""
 
     @property
     def next_due_ns(self) -> int | None: ...
 
     def take(self) -> Due: ...
 
-    def ended(self, reception: Reception, end_ns: int) -> Sequence[Due]: ...
+    def ended(self, reception: Reception, end_ns: int) -> None: ...
+
+    def lost(self) -> Sequence[Due]: ...
 
     def rest(self, now_ns: int) -> Iterator[Due]: ...
 
@@ -58,8 +60,11 @@ class OpenLoopAgenda:
         self._position += 1
         return due
 
-    def ended(self, reception: Reception, end_ns: int) -> Sequence[Due]:
+    def ended(self, reception: Reception, end_ns: int) -> None:
         """Nothing follows from it."""
+
+    def lost(self) -> Sequence[Due]:
+        """Each is due whatever became of the others."""
         return ()
 
     def rest(self, now_ns: int) -> Iterator[Due]:
@@ -97,11 +102,14 @@ class ClosedLoopAgenda:
         self._position += 1
         return due
 
-    def ended(self, reception: Reception, end_ns: int) -> Sequence[Due]:
+    def ended(self, reception: Reception, end_ns: int) -> None:
         if reception.end is WireEnd.CONNECT_FAILED:
             self._push(end_ns + self._think_ns + PAUSE_AFTER_REFUSAL_NS, None)
         else:
             self._push(end_ns + self._think_ns, reception.end_stamp)
+
+    def lost(self) -> Sequence[Due]:
+        """A user goes on, whatever became of the last request."""
         return ()
 
     def rest(self, now_ns: int) -> Iterator[Due]:

@@ -12,6 +12,8 @@ from tasks.loadgen.exchange import WireEnd
 from tasks.loadgen.reception import Reception
 from tasks.loadgen.spill import SpillFile
 
+LEAST_ERROR = 400
+
 
 class ConversationAgenda:
     """In open loop the schedule says when conversations begin; in closed loop each user holds one after the other.
@@ -39,14 +41,28 @@ class ConversationAgenda:
         self._until_ns = None if assignment.until_ns is None else start_ns + assignment.until_ns
         self._tie = count()
         self._heap: list[tuple[int, int, int, bytes | None]] = []
+        self._void: set[int] = set()  # positions in the heap that have nothing to follow
+        self._last: dict[int, tuple[Reception, int]] = {}
+        self._lost: list[Due] = []
         self._begun = 0
         self._under_way: dict[int, int] = {}  # conversation → turns taken
+        stock.on_failed = self._unheard_failed
         for due in assignment.user_due_ns if assignment.due_ns is None else assignment.due_ns:
             self._begin(start_ns + due, None)
 
     @property
     def next_due_ns(self) -> int | None:
-        return self._heap[0][0] if self._heap else None
+        """What is next in line has been heard: it can be sent, or it was found to have nothing to follow."""
+        while self._heap:
+            at_ns, _, position, _ = self._heap[0]
+            if position in self._void:
+                heapq.heappop(self._heap)
+                self._void.remove(position)
+            elif self._stock.is_unheard(position):
+                self._stock.hear(position)
+            else:
+                return at_ns
+        return None
 
     def take(self) -> Due:
         at_ns, _, position, stamp = heapq.heappop(self._heap)
@@ -54,27 +70,41 @@ class ConversationAgenda:
         self._under_way[conversation] = turn + 1
         return Due(position, at_ns, stamp, conversation)
 
-    def ended(self, reception: Reception, end_ns: int) -> Sequence[Due]:
+    def ended(self, reception: Reception, end_ns: int) -> None:
         position = self._assignment.position(reception.index)
         conversation, turn = divmod(position, self._dialogue.most_turns)
-        reason = None
-        if turn + 1 < self._turns(conversation):
-            reason = self._stock.hear(reception, position, end_ns, self._spill)
-            next_ns = end_ns + self._dialogue.think_ns(self._number(conversation), turn + 1)
-            if reason is None and self._push(next_ns, position + 1, reception.end_stamp):
-                self._stock.expect(position + 1)
-                return ()
-        self._end(conversation)
-        self._follow(reception, end_ns)
-        return () if reason is None else [*self._never(conversation, turn + 1, end_ns, reason)]
+        if turn + 1 == self._turns(conversation):
+            self._end(conversation, reception, end_ns)
+            return
+        next_ns = end_ns + self._dialogue.think_ns(self._number(conversation), turn + 1)
+        self._last[conversation] = reception, end_ns
+        if reception.end not in (WireEnd.COMPLETE, WireEnd.EOF) or reception.status >= LEAST_ERROR:
+            self._failed(position + 1, f"turn {turn} of its conversation did not complete")
+        elif self._push(next_ns, position + 1, reception.end_stamp):
+            self._stock.expect(position + 1, reception, end_ns, self._spill)
+        else:
+            self._end(conversation, reception, end_ns)
 
-    def _end(self, conversation: int) -> None:
+    def _failed(self, position: int, reason: str) -> None:
+        conversation, turn = divmod(position, self._dialogue.most_turns)
+        reception, end_ns = self._last[conversation]
+        self._lost += self._never(conversation, turn, end_ns, reason)
+        self._end(conversation, reception, end_ns)
+
+    def _unheard_failed(self, position: int, reason: str) -> None:
+        self._void.add(position)
+        self._failed(position, reason)
+
+    def lost(self) -> Sequence[Due]:
+        lost, self._lost = self._lost, []
+        return lost
+
+    def _end(self, conversation: int, reception: Reception, end_ns: int) -> None:
+        """It is over; in closed loop its user begins the next."""
         del self._under_way[conversation]
+        self._last.pop(conversation, None)
         self._stock.forget(conversation)
         self._release(conversation)
-
-    def _follow(self, reception: Reception, end_ns: int) -> None:
-        """A user whose conversation is over begins the next."""
         if self._assignment.due_ns is not None:
             return
         next_ns = end_ns + self._assignment.think_ns

@@ -1,6 +1,7 @@
 """The requests of conversations: first turns encoded ahead, later ones while their user thinks."""
 
 import time
+from collections.abc import Callable
 
 from tasks.loadgen.assignment import Assignment
 from tasks.loadgen.dialogue import Dialogue
@@ -16,8 +17,11 @@ from tasks.loadgen.verdict import verdict
 
 
 class ConversationStock:
-    """`at` gives the request of a position, once. An answer is heard when it ends, in one pass over its bytes (2 µs an
-    event); the next turn is encoded between sends, at the latest when it is sent, and then shows as lateness."""
+    """`at` gives the request of a position, once. An answer is heard in one pass over its bytes (2 µs an event) and the
+    next turn encoded while its user thinks, between sends; at the latest when that turn is next in line, and then it
+    shows as lateness. `on_failed` gets the position that has nothing to follow, and why."""
+
+    refill_ns = 2_000_000
 
     def __init__(self, assignment: Assignment, dialogue: Dialogue, bodies: TurnBodies) -> None:
         self._assignment = assignment
@@ -27,7 +31,10 @@ class ConversationStock:
         self._histories: dict[int, History] = {}
         self._ready: dict[int, bytes] = {}
         self._ready_bytes = 0
-        self._to_encode: dict[int, None] = {}  # later turns, in the order in which their predecessors ended
+        # By the position of the next turn, in the order in which answers ended.
+        self._unheard: dict[int, tuple[Reception, int, SpillFile]] = {}
+        self._to_encode: dict[int, None] = {}
+        self.on_failed: Callable[[int, str], None] = lambda position, reason: None
         self._first_turns = 0
         self._asked: dict[int, int] = {}
         self._ahead = assignment.count
@@ -43,15 +50,18 @@ class ConversationStock:
         return payload
 
     def refill(self, until_ns: int | None = None) -> None:
-        """Encodes until nothing is wanting, or the time has come; what is due sooner first."""
-        while (position := self._wanting()) is not None:
-            if until_ns is not None and time.monotonic_ns() >= until_ns:
+        """Hears and encodes until nothing is wanting, or the time has come; what is due sooner first."""
+        while until_ns is None or time.monotonic_ns() < until_ns:
+            if self._to_encode:
+                self._encode(next(iter(self._to_encode)))
+            elif self._unheard:
+                self.hear(next(iter(self._unheard)))
+            elif (position := self._first_turn_wanting()) is not None:
+                self._encode(position)
+            else:
                 return
-            self._encode(position)
 
-    def _wanting(self) -> int | None:
-        if self._to_encode:
-            return next(iter(self._to_encode))
+    def _first_turn_wanting(self) -> int | None:
         first, count = self._first_turns, self._assignment.count
         is_full = self._ready_bytes >= AHEAD_BYTES or len(self._ready) >= (self._ahead or 1)
         return None if is_full or first == count else first * self._dialogue.most_turns
@@ -67,25 +77,31 @@ class ConversationStock:
         self._ready[position] = b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
         self._ready_bytes += len(self._ready[position])
 
-    def hear(self, reception: Reception, position: int, end_ns: int, spill: SpillFile) -> str | None:
-        """Takes the answer into the history, for the next turn. Else the reason why there is none."""
-        conversation, turn = divmod(position, self._dialogue.most_turns)
-        answer = self._completed(reception, position, end_ns, spill)
-        if answer is None:
-            return f"turn {turn} of its conversation did not complete"
-        said = repeated(answer, self._bodies.form)
-        if said is None:
-            return f"the server did not tell the token ids of its answer to turn {turn}"
-        self._histories[conversation].hear(said)
-        if self._bodies.form == "ids" and answer.prompt_tokens is not None:
-            # Ids are joined without loss: all that the server counted, its answer, and the new turn.
-            new, _ = self._assignment.lengths(position + 1)
-            self._asked[position + 1] = answer.prompt_tokens + len(answer.said_ids) + new
-        return None
+    def expect(self, position: int, reception: Reception, end_ns: int, spill: SpillFile) -> None:
+        """This later turn is to follow that answer."""
+        self._unheard[position] = reception, end_ns, spill
 
-    def expect(self, position: int) -> None:
-        """This later turn will be sent: encode it while its user thinks."""
-        self._to_encode[position] = None
+    def is_unheard(self, position: int) -> bool:
+        """Whether the answer before this turn is still to be read."""
+        return position in self._unheard
+
+    def hear(self, position: int) -> None:
+        """Takes the answer before this turn into the history, if it is one."""
+        reception, end_ns, spill = self._unheard.pop(position)
+        answer = self._completed(reception, position - 1, end_ns, spill)
+        said = None if answer is None else repeated(answer, self._bodies.form)
+        conversation, turn = divmod(position, self._dialogue.most_turns)
+        if answer is None:
+            self.on_failed(position, f"turn {turn - 1} of its conversation did not complete")
+        elif said is None:
+            self.on_failed(position, f"the server did not tell the token ids of its answer to turn {turn - 1}")
+        else:
+            self._histories[conversation].hear(said)
+            self._to_encode[position] = None
+            if self._bodies.form == "ids" and answer.prompt_tokens is not None:
+                # Ids are joined without loss: all that the server counted, its answer, and the new turn.
+                new, _ = self._assignment.lengths(position)
+                self._asked[position] = answer.prompt_tokens + len(answer.said_ids) + new
 
     def _completed(self, reception: Reception, position: int, end_ns: int, spill: SpillFile) -> Answer | None:
         """By the verdict that its record will have."""

@@ -23,7 +23,6 @@ from tasks.loadgen.stock import Bodies
 _TICK_NS = 20_000_000
 _TICKS_A_BEAT = 25
 _TICKS_A_CLOCK_SAMPLE = 50
-_REFILL_NS = 1_000_000
 _SPILL_AT_LEAST_BYTES = 64 * 1024
 
 _pair = struct.Struct("qq").unpack
@@ -91,7 +90,7 @@ class Measurement:
         for reception in self._connections.waiting:
             self._give_up(reception, WireEnd.NEVER_SENT, None)
         self._connections.waiting.clear()
-        for due in self._agenda.rest(now):
+        for due in (*self._agenda.lost(), *self._agenda.rest(now)):
             self._never_send(due)
         self._finish()
 
@@ -122,6 +121,8 @@ class Measurement:
         while (due_ns := agenda.next_due_ns) is not None and due_ns <= now:
             self._send_next()
         self._firing = False
+        for due in agenda.lost():
+            self._never_send(due)
         if due_ns is not None:
             self._alarm.set(due_ns)
         elif not self._connections.busy and not self._connections.waiting:
@@ -146,8 +147,7 @@ class Measurement:
     def _ended(self, reception: Reception) -> None:
         self.done.append(reception)
         self._glance.ended(reception)
-        for due in self._agenda.ended(reception, self._end_ns(reception)):
-            self._never_send(due)
+        self._agenda.ended(reception, self._end_ns(reception))
         self._resident_bytes += len(reception.data)
         if self._resident_bytes > self._assignment.spill_bytes:
             self._move_to_disk(reception)
@@ -183,9 +183,11 @@ class Measurement:
 
     def _refill(self) -> None:
         """Between sends, never in place of one."""
-        until = time.monotonic_ns() + _REFILL_NS
+        until = time.monotonic_ns() + self.stock.refill_ns
         next_due = self._agenda.next_due_ns
         self.stock.refill(until if next_due is None else min(until, next_due))
+        if self._agenda.next_due_ns != next_due:
+            self._fire()  # an answer turned out to be none
 
     def _time_out(self, now_ns: int) -> None:
         busy = self._connections.busy

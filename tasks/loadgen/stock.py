@@ -13,7 +13,10 @@ AHEAD_AT_LEAST = 64
 
 
 class Bodies(Protocol):
-    """Whole requests by position, each asked for once. `refill` encodes ahead, until that time at most."""
+    """Whole requests by position, each asked for once. `refill` encodes ahead, until that time at most; `refill_ns` is
+    how long it may take at once."""
+
+    refill_ns: int
 
     def at(self, position: int) -> bytes: ...
 
@@ -25,6 +28,8 @@ class Bodies(Protocol):
 class Stock:
     """`take` gives the k-th request at the k-th call. Encoding at the time of sending is the last resort, and shows
     as lateness."""
+
+    refill_ns = 1_000_000
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment

@@ -21,7 +21,8 @@ def plan_table(rows: Sequence[Mapping[str, object]]) -> Table:
     """The cells of a plan; the reason stands beside the state of what is not going to be measured."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in COLUMNS:
-        table.add_column(name.replace("_", " "), overflow="fold", no_wrap=name != "state")
+        wraps = name in ("engine", "model", "state")  # where a terminal is narrow, and no column may be squeezed out
+        table.add_column(name.replace("_", " "), overflow="fold", no_wrap=not wraps, min_width=10 if wraps else None)
     for row in rows:
         engine = f"{row['engine']} {row['engine_version']}"
         state = f"{row['state']}: {row['reason']}" if row["reason"] else str(row["state"])

@@ -19,7 +19,11 @@ def trial_table(summary: TrialSummary) -> RenderableType:
     for name in LATENCIES:
         latency = summary.latencies.get(name, Distribution())
         table.add_row(name.removesuffix("_ms"), str(latency.n), *(_figure(latency, key) for key in PERCENTILES))
-        absent |= dict.fromkeys(f"{key} {reason}" for key, reason in latency.reasons.items() if key in PERCENTILES)
+        absent |= dict.fromkeys(
+            reason if reason.startswith(key) else f"{key} {reason}"
+            for key, reason in latency.reasons.items()
+            if key in PERCENTILES
+        )
     notes = [Text(f"  – : {reason}", style="dim") for reason in list(absent)[:4]]
     turns: list[RenderableType] = [_turns(summary), Text()] if summary.turns else []
     return Group(table, *notes, Text(), *turns, *_rates(summary), *_slos(summary), *_validity(summary))

@@ -56,6 +56,12 @@ def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
         workload(**wrong)
 
 
+def test_nobody_thinks_before_the_first_turn() -> None:
+    assert Conversation(turns=4, think_time_s=2).mean_think_s == pytest.approx((0 + 2 + 2 + 2) / 4)
+    drawn = {"turns": {"min": 1, "max": 3}, "think_time_s": {"kind": "exponential", "mean_s": 3.0}}
+    assert Conversation.model_validate(drawn).mean_think_s == pytest.approx((0 + 0 + 3 + 0 + 3 + 3) / 6)
+
+
 def test_the_last_turn_needs_room_for_all_that_was_said() -> None:
     conversation = Conversation(turns=3, first_prompt_tokens=100, turn_prompt_tokens=10)
     said = [100, 5, 10, 5, 10, 5]

@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from experiments.errors import InputError
+from experiments.schema.load import OpenLoop, Trace
 from flows.cli import app
+from flows.cli_load import conversation_of
 from tasks.loadgen.record import read_records
 from tests.fake_engine import FakeEngine
 
@@ -44,13 +46,12 @@ def test_without_turns_nothing_is_said_of_them() -> None:
     assert "prompt tokens" not in table
 
 
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        (("--think-seconds", "1"), "--think-seconds goes with --turns"),
-        (("--turns", "2", "--trace", "x.csv"), "not --concurrency and --trace"),
-    ],
-)
-def test_what_does_not_go_together_is_an_input_error(options: tuple[str, ...], says: str) -> None:
-    with FakeEngine() as engine, pytest.raises(InputError, match=says):
-        load(engine, *options)
+def test_a_trace_has_no_conversations() -> None:
+    load = OpenLoop(arrivals=Trace(path="x.csv"), rate_rps=None)
+    with pytest.raises(InputError, match="not with --trace"):
+        conversation_of(load, 2, None)
+
+
+def test_a_think_time_without_turns_is_an_input_error() -> None:
+    with FakeEngine() as engine, pytest.raises(InputError, match="--think-seconds goes with --turns"):
+        load(engine, "--think-seconds", "1")

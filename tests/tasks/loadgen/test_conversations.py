@@ -182,10 +182,9 @@ def test_a_conversation_keeps_its_connection_and_its_process(engine: FakeEngine,
 def test_where_the_server_closes_each_turn_has_a_connection_of_its_own_and_says_so(
     engine: FakeEngine, pool: Pool, tmp_path: Path, told: bool | None
 ) -> None:
-    load = ClosedLoop(
-        concurrency=3, think_time_s=0.02
-    )  # a request at once would be on its way before the close is seen
-    talks = Talks(engine, script="says-which+closes-idle", think_s=0.02, load=load)
+    # A request at once would be on its way before the close is seen.
+    load = ClosedLoop(concurrency=3, think_time_s=0.1)
+    talks = Talks(engine, script="says-which+closes-idle", think_s=0.1, load=load)
     talks.preflight = Preflight(needs_done=True, honoured={"keep_alive": told})
     found = talks.run(tmp_path, pool)
     assert outcomes(found) == ["completed"] * 14
