@@ -307,3 +307,25 @@ def test_every_figure_is_recomputed_from_the_file_alone(ragged: list[RequestReco
 def test_an_empty_window_is_refused(record: MakeRecord, origin_ns: int) -> None:
     with pytest.raises(ValueError, match="window ends"):
         summarize([record(0, 0, [1.0])], (origin_ns, origin_ns))
+
+
+@pytest.mark.parametrize(
+    ("counters", "ratio", "reason"),
+    [
+        ({"prompt_tokens": 200.0, "cached_prompt_tokens": 50.0}, 0.25, ""),
+        ({"uncached_prompt_tokens": 150.0, "cached_prompt_tokens": 50.0}, 0.25, ""),
+        ({"prompt_tokens": 0.0, "cached_prompt_tokens": 0.0}, None, "saw no prompt"),
+        ({"cached_prompt_tokens": 5.0}, None, "does not count its prompts"),
+        ({"prompt_tokens": 5.0}, None, "no counter of prompt tokens from its cache"),
+        ({}, None, "as given"),
+    ],
+)
+def test_the_engines_hit_ratio_is_the_share_of_all_prompt_tokens(
+    record: MakeRecord, counters: dict[str, float], ratio: float | None, reason: str
+) -> None:
+    records = [record(0, 0, [10, 20])]
+    why = "" if counters else "as given"
+    summary = summarize(records, whole(records), counters=counters, counters_reason=why)
+    assert summary.engine_cache_hit_ratio == ratio
+    assert reason in summary.reasons.get("engine_cache_hit_ratio", "")
+    assert (ratio is None) == ("engine_cache_hit_ratio" in summary.reasons)

@@ -1,6 +1,6 @@
 """Fetches models from the hub that HF_ENDPOINT names, in a process of its own, and reports what became of each.
 
-fetching.py ROOT REPO@REVISION …
+fetching.py ROOT REPO@REVISION … dataset:REPO@REVISION:FILE:SPLIT …
 """
 
 import json
@@ -10,16 +10,26 @@ from typing import Any
 
 from experiments.errors import DynoError
 from experiments.schema.model import HubSource
+from experiments.schema.prompts import HubDataset
+from tasks.artifacts.hub import fetch_hub_dataset
+from tasks.artifacts.manifest import Artifact
 from tasks.artifacts.sources import fetch_model
 from tasks.artifacts.store import ArtifactStore
+
+
+def fetched(store: ArtifactStore, repo: str, revision: str, said: list[str]) -> Artifact:
+    if not repo.startswith("dataset:"):
+        return fetch_model(HubSource(kind="hub", repo=repo, revision=revision), store, progress=said.append)
+    revision, file, split = revision.split(":")
+    source = HubDataset(kind="hub", repo=repo.removeprefix("dataset:"), revision=revision)
+    return fetch_hub_dataset(source, store, file=file or None, split=split or None, progress=said.append)
 
 
 def report(store: ArtifactStore, model: str) -> dict[str, Any]:
     said: list[str] = []
     repo, revision = model.split("@")
     try:
-        source = HubSource(kind="hub", repo=repo, revision=revision)
-        artifact = fetch_model(source, store, progress=said.append)
+        artifact = fetched(store, repo, revision, said)
     except DynoError as error:
         return {"said": said, "error": type(error).__name__, "message": error.message}
     return {"said": said, "path": str(artifact.path), "key": artifact.key, "was_made": artifact.was_made}

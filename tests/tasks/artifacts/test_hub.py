@@ -48,6 +48,13 @@ FILES = {
     "picture.png": b"\x89PNG",
     ".gitattributes": b"*.safetensors filter=lfs",
 }
+DOLLY = b'{"instruction": "Hi", "context": "", "response": "Hello", "category": "open_qa"}\n'
+SHARDS = {
+    "data/train-00000-of-00002.parquet": b"first",
+    "data/train-00001-of-00002.parquet": b"second",
+    "data/test-00000-of-00001.parquet": b"held out",
+    "extra/raw.csv": b"a,b",
+}
 NEEDED = ["chat_template.jinja", "config.json", "model.safetensors", "tokenizer.json"]
 LARGE = frozenset({"model.safetensors"})
 
@@ -62,6 +69,11 @@ def hub() -> Iterator[Any]:
         "org/gated": hub_server.HubRepository(FILES, LARGE, access="gated"),
         "org/private": hub_server.HubRepository(FILES, LARGE, access="private"),
         "org/refusing": hub_server.HubRepository(FILES, LARGE, access="wrong_token"),
+        "datasets/org/dolly": hub_server.HubRepository(
+            {"databricks-dolly-15k.jsonl": DOLLY, "README.md": b"# dolly", "dataset_infos.json": b"{}"},
+            frozenset({"databricks-dolly-15k.jsonl"}),
+        ),
+        "datasets/org/shards": hub_server.HubRepository(SHARDS),
         "org/bin-only": hub_server.HubRepository({"config.json": b"{}", "pytorch_model.bin": b"x"}),
     }
     server = hub_server.Hub(repositories)
@@ -265,3 +277,34 @@ def test_the_hub_is_not_told_what_is_installed_here(hub: Any, start: Start, tmp_
     report_of(start("org/open@main", PYTHONPATH=os.pathsep.join([*sys.path, str(tmp_path)])))
     assert hub.asked
     assert not any("9.8.7" in asked.user_agent for asked in hub.asked)
+
+
+def test_the_only_data_file_of_a_dataset_comes_once(hub: Any, start: Start) -> None:
+    first = report_of(start("dataset:org/dolly@main::"))
+    assert [path.name for path in Path(first["path"]).iterdir()] == ["databricks-dolly-15k.jsonl"]
+    assert (Path(first["path"]) / "databricks-dolly-15k.jsonl").read_bytes() == DOLLY
+    hub.asked.clear()
+    assert report_of(start(f"dataset:org/dolly@{COMMIT}::"))["path"] == first["path"]
+    assert hub.asked == []
+
+
+def test_a_split_is_all_its_shards_and_a_file_is_one(start: Start) -> None:
+    train, one = reports_of(start("dataset:org/shards@main::train", "dataset:org/shards@main:extra/raw.csv:"))
+    names = [str(path.relative_to(train["path"])) for path in Path(train["path"]).rglob("*.parquet")]
+    assert sorted(names) == ["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"]
+    assert (Path(one["path"]) / "extra" / "raw.csv").read_bytes() == b"a,b"
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("org/shards@main::", "name one data file with file: or split:. There are data/test"),
+        ("org/shards@main:data/test-0000-of-00001.parquet:", "Did you mean data/test-00000-of-00001.parquet?"),
+        ("org/shards@main::validation", "no data file of the split validation"),
+        ("org/open@main::", "/datasets/org/open does not exist, or is private"),
+    ],
+)
+def test_what_a_dataset_repository_does_not_have_is_told_with_what_it_has(start: Start, asked: str, words: str) -> None:
+    report = report_of(start(f"dataset:{asked}"))
+    assert report["error"] == "DownloadError"
+    assert words in report["message"]

@@ -1,0 +1,42 @@
+"""What a variant cannot serve of a workload is told before anything starts."""
+
+from typing import Any
+
+import pytest
+
+from experiments.schema.variant import Variant
+from experiments.schema.workload import Workload
+from tasks.campaigns.planning import refusal
+
+
+def workload(**fields: Any) -> Workload:
+    return Workload.model_validate({"name": "w", "prompt_tokens": 100, "output_tokens": 100} | fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "needed"),
+    [
+        ({"prompt_tokens": {"kind": "uniform", "min": 1, "max": 157}}, 257),
+        ({"prompt_tokens": {"kind": "normal", "mean": 100, "std": 20}}, 280),
+        ({"output_tokens": {"kind": "lognormal", "median": 20, "sigma": 1, "max": 160}}, 260),
+        ({"output_tokens": {"kind": "natural", "max": 157}}, 257),
+        ({"conversation": {"turns": 2}}, 400),
+    ],
+)
+def test_the_longest_request_that_may_be_drawn_has_to_fit(
+    variant: Variant, fields: dict[str, Any], needed: int
+) -> None:
+    roomy = variant.model_copy(update={"max_model_len": needed})
+    tight = variant.model_copy(update={"max_model_len": needed - 1})
+    assert refusal(roomy, workload(**fields)) is None
+    refused = refusal(tight, workload(**fields))
+    assert refused == ("max_model_len", f"w needs {needed} tokens of context, and there are {needed - 1}")
+
+
+def test_a_schema_needs_an_engine_that_takes_one(variant: Variant) -> None:
+    asked = workload(json_schema={"type": "object"}, endpoint="chat")
+    assert refusal(variant, asked) is None
+    other = {"engine": "mlx_lm", "quantization": "bf16", "model": variant.model, "engine_version": "1"}
+    refused = refusal(Variant.model_validate(other), asked)
+    assert refused is not None
+    assert "takes no JSON schema on chat" in refused[1]
