@@ -93,8 +93,11 @@ def test_a_workload_survives_being_written_and_read() -> None:
         ({"cache": "shared", "shared_prefix": {"tokens": 128}}, "leaves nothing"),
         ({"cache": "shared", "shared_prefix": {"tokens": 8, "share": 0}}, "greater than 0"),
         ({"cache": "shared", "shared_prefix": {"tokens": 8}} | DATASET, "as they are"),
-        ({"conversation": {"turns": 2}, "prompt_tokens": {"kind": "uniform", "min": 1, "max": 2}}, "takes numbers"),
-        ({"conversation": {"turns": 2}, "cache": "hot"}, "leave cache out"),
+        (
+            {"conversation": {"turns": 2}, "cache": "shared", "shared_prefix": {"tokens": 8}},
+            "goes without shared_prefix",
+        ),
+        ({"conversation": {"turns": 2}, "cache": "hot"}, "goes without cache: hot"),
     ],
 )
 def test_what_contradicts_itself_is_refused_with_what_to_do(fields: dict[str, Any], complaint: str) -> None:

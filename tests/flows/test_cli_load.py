@@ -153,7 +153,7 @@ def test_a_dataset_brings_its_lengths_unless_others_are_given(tmp_path: Path) ->
         (Content(cache="shared"), "needs something that is shared"),
         (Content(system_prompt=Path("no-such-file")), "--system-prompt no-such-file: cannot be read"),
         (Content(dataset=Path("d"), english=True), "either --dataset or --english"),
-        (Content(english=True, conversation=Conversation(turns=2)), "leave prompts out"),
+        (Content(cache="hot", conversation=Conversation(turns=2)), "goes without cache: hot"),
     ],
 )
 def test_content_that_cannot_be_names_the_option(content: Content, words: str) -> None:
