@@ -14,9 +14,10 @@ _OPENING_AT_ONCE = 64
 """More would overflow the backlog of many servers, and a lost SYN costs a second."""
 
 _SPARE = 2
+"""Where a request may need a connection that has served nobody: the handshake is over when it is due."""
 
 _LONG_CONNECT_NS = 1_000_000
-"""Below it, a fresh connection is opened when it is needed: one that waits may hold a thread of the server."""
+"""Below it, no more than the spare ones are opened ahead: a connection that waits may hold a thread of the server."""
 
 
 class Connections:
@@ -60,7 +61,9 @@ class Connections:
         """Held beyond those in use."""
         took_ns = self._dialer.quickest_ns
         if self._users:
-            return self._users if self._fresh and took_ns > _LONG_CONNECT_NS else 0
+            if not self._fresh:
+                return 0
+            return self._users if took_ns > _LONG_CONNECT_NS else min(self._users, _SPARE)
         return _SPARE + int(2 * self._rate_rps * took_ns / 1e9)
 
     def assign(self, reception: Reception) -> None:
