@@ -41,6 +41,24 @@ class Distribution(Spec):
     intervals: dict[str, tuple[float | None, float | None]] = Field(default_factory=dict)
 
 
+RATES = (
+    "offered_rps",
+    "achieved_rps",
+    "completed_rps",
+    "output_tokens_per_s",
+    "input_tokens_per_s",
+    "total_tokens_per_s",
+    "per_user_tokens_per_s",
+    "mean_concurrency",
+    "littles_law_concurrency",
+    "goodput_rps",
+    "attainment",
+    "error_share",
+    "cache_hit_ratio",
+    "engine_cache_hit_ratio",
+)
+"""Figures of a trial that are one number, in the order in which they are told."""
+
 LATENCIES = (
     "ttft_ms",
     "ttft_response_ms",

@@ -2,27 +2,10 @@
 
 from typing import Any
 
-from experiments.schema.result import LATENCIES, TURN_FIGURES, Distribution, TrialSummary, TurnSummary
+from experiments.schema.result import LATENCIES, RATES, TURN_FIGURES, Distribution, TrialSummary, TurnSummary
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
-_SCALARS = (
-    "offered_rps",
-    "achieved_rps",
-    "completed_rps",
-    "output_tokens_per_s",
-    "input_tokens_per_s",
-    "total_tokens_per_s",
-    "per_user_tokens_per_s",
-    "mean_concurrency",
-    "littles_law_concurrency",
-    "goodput_rps",
-    "attainment",
-    "error_share",
-    "cache_hit_ratio",
-    "engine_cache_hit_ratio",
-    "prompt_tokens",
-    "output_tokens",
-)
+_SCALARS = (*RATES, "prompt_tokens", "output_tokens")
 _WHY_NONE = {
     "per_user_tokens_per_s": "there is no TPOT",
     "goodput_rps": "no SLO was given, or one could not be held against what was measured",

@@ -6,29 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from experiments.redaction import redacted
 from experiments.schema.length import described
 from experiments.schema.load import ClosedLoop
-from experiments.schema.result import CellResult, CellState, PointResult, TrialSummary
+from experiments.schema.result import RATES, CellResult, CellState, PointResult, TrialSummary
 from experiments.schema.slo import parse_slo
 
 PARAM_LIMIT = 6000
 TAG_LIMIT = 5000
 FIGURES = ("mean", "p50", "p90", "p95", "p99")
-RATES = (
-    "offered_rps",
-    "achieved_rps",
-    "completed_rps",
-    "output_tokens_per_s",
-    "input_tokens_per_s",
-    "total_tokens_per_s",
-    "per_user_tokens_per_s",
-    "mean_concurrency",
-    "littles_law_concurrency",
-    "goodput_rps",
-    "attainment",
-    "error_share",
-    "cache_hit_ratio",
-    "window_s",
-    "requests",
-)
+POINT_FIGURES = (*RATES, "window_s", "requests")
 
 
 def params(config: Mapping[str, object]) -> dict[str, str]:
@@ -58,7 +42,7 @@ def cell_config(cell: CellResult) -> dict[str, object]:
 def point_metrics(point: PointResult) -> dict[str, float]:
     """Of one load point, its step being the point's. An absent figure is left out: it is no number."""
     summary = point.summary
-    found = {name: getattr(summary, name) for name in RATES}
+    found = {name: getattr(summary, name) for name in POINT_FIGURES}
     load = point.point.load
     found["concurrency"] = load.concurrency if isinstance(load, ClosedLoop) else None
     found["valid"] = float(summary.valid)
