@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from experiments.schema.failure import FailureClass
 from experiments.schema.variant import Variant
 
 
@@ -16,21 +17,40 @@ class UnsupportedVariant(Exception):
         self.field = field
 
 
+CheckpointFormat = Literal["safetensors", "gguf", "compressed_tensors", "modelopt", "tensorrt_llm", "bitsandbytes"]
+"""`safetensors` are the model's own files as they are, pre-quantized ones included; `modelopt` is its Hugging Face
+export, `tensorrt_llm` its checkpoint for trtllm-build."""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckpointSpec:
     """Which artifact of the weights this engine loads: `format` names the maker in tasks/quantization, `recipe` what
-    that maker is to make (for GGUF a file type such as Q4_K_M; for safetensors `as_is`)."""
+    that maker is to make (for GGUF a file type such as Q4_K_M; for safetensors `as_is`; for the others a key of that
+    maker's own table of recipes)."""
 
-    format: Literal["safetensors", "gguf"]
+    format: CheckpointFormat
     recipe: str
 
 
 @dataclass(frozen=True, slots=True)
 class BuildSpec:
-    """Commands that compile an engine from a checkpoint, run in order; `{checkpoint}` and `{output}` are filled in."""
+    """Commands that compile an engine from a checkpoint, run in order where the server would run: in the image, or in
+    the environment of `packages`. An argument that is exactly `{python}`, `{checkpoint}`, `{model}` (the model's own
+    files) or `{output}` is filled in, and so is one that begins with `{output}/`; nothing else is interpreted.
+
+    `kind` names what is built for people (`TensorRT-LLM engine`). `loads` is what the server is given as {model}: a
+    path below the output, "" for the output itself. `time_pattern` and `memory_pattern` are regular expressions whose
+    first group is what the tool itself says of the time and the memory that it took.
+    """
 
     commands: tuple[tuple[str, ...], ...]
     env: tuple[tuple[str, str], ...] = ()
+    kind: str = "engine"
+    packages: tuple[str, ...] = ()
+    image: str = ""
+    loads: str = ""
+    time_pattern: str = ""
+    memory_pattern: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +62,11 @@ class LaunchSpec:
     `removed_packages` are taken out of the environment again: what a release brings along and cannot run with.
     `url` is that of a server that is there already: nothing is started, and `declared` is what the person who wrote
     the experiment says of it. A served model of "" is the only one that such a server lists.
+    `files` are texts that the server reads (name, content), written beside its log before the start; an argument that
+    is exactly `{files}/NAME` is filled in with the path of one.
+    `image` is the reference that a container of this release is started from, `shm_gib` its shared memory, `gpus` how
+    many GPUs the server takes: 0 leaves them all hidden from it. `entrypoint` replaces the image's own where it is
+    not empty. In a container `{python}` is `python3` of the image.
     """
 
     argv: tuple[str, ...]
@@ -56,6 +81,10 @@ class LaunchSpec:
     start_timeout_s: float = 120.0
     url: str = ""
     declared: tuple[tuple[str, str], ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    shm_gib: float = 0.0
+    gpus: int = 0
+    entrypoint: tuple[str, ...] = ()
 
 
 RESPONSE_FORMAT: Mapping[str, Any] = {
@@ -87,6 +116,50 @@ class RequestDialect:
 
 
 @dataclass(frozen=True, slots=True)
+class FailurePattern:
+    """A line of this engine's log that names the cause: a regular expression, searched line by line."""
+
+    pattern: str
+    failure_class: FailureClass
+
+
+@dataclass(frozen=True, slots=True)
+class EngineProfile:
+    """A set of flags under a name that a variant may bear as `engine_profile`; `default` is the engine as it comes.
+
+    `source` is where it is from: the engine's own documentation, by release and page. `flags` are groups of arguments
+    that belong together, so that each can be left out alone to see what it brings.
+    """
+
+    name: str
+    author: str
+    reason: str
+    source: str
+    flags: tuple[tuple[str, ...], ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """All of its flags, in order."""
+        return tuple(word for group in self.flags for word in group)
+
+
+@dataclass(frozen=True, slots=True)
+class Profiler:
+    """How a running server is told to trace itself: POST to `start_path`, some requests, POST to `stop_path`.
+
+    `arguments` and `env` are added to the launch; one that is exactly `{traces}` is filled in with the folder that the
+    traces are to lie in, and so is `{traces}` within a JSON text. `start_body` is what the first POST says.
+    """
+
+    start_path: str
+    stop_path: str
+    arguments: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    start_body: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class EngineAdapter:
     """All that the project knows of one engine.
 
@@ -95,6 +168,11 @@ class EngineAdapter:
     `metric_names` maps our names of gauges and counters to those of the engine's /metrics: `prompt_tokens` where it
     counts all, cached ones included, `uncached_prompt_tokens` where it counts the others. `release_package` is the
     distribution whose version is the engine's.
+
+    `failure_patterns` name causes of failure in its log, the likeliest first. `profiles` are the named sets of flags
+    that it ships beside `default`. `backend_pattern` is a regular expression whose first group is the backend that
+    the log says is really in use. `start_phases` maps phases of a start (weights, compile, capture) to regular
+    expressions whose first group is how many seconds the log says that each took.
     """
 
     name: str
@@ -106,6 +184,11 @@ class EngineAdapter:
     request_dialect: Callable[[Variant], RequestDialect]
     metric_names: Mapping[str, str] = field(default_factory=dict)
     release_package: str = ""
+    failure_patterns: tuple[FailurePattern, ...] = ()
+    profiles: tuple[EngineProfile, ...] = ()
+    profiler: Profiler | None = None
+    backend_pattern: str = ""
+    start_phases: Mapping[str, str] = field(default_factory=dict)
 
 
 Refusals = Mapping[str, str | bool]

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from experiments.schema.base import Spec
+from experiments.schema.failure import FailureClass
 from experiments.schema.load import LoadPoint
 from experiments.schema.variant import Variant
 from experiments.schema.workload import Workload
@@ -201,6 +202,7 @@ class CellResult(Spec):
     reasons: tuple[str, ...] = ()
     stage: str = ""
     cause: str = ""
+    failure_class: FailureClass | None = None
     log_excerpt: str = ""
     points: tuple[PointResult, ...] = ()
     headlines: dict[str, float] = Field(default_factory=dict)
