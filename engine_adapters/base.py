@@ -209,6 +209,7 @@ def one_cpu(variant: Variant) -> dict[str, str | bool]:
         "runtime": variant.runtime != "environment" and "it runs in an environment of its own only",
         "endpoint_url": variant.endpoint_url is not None and "dyno starts it; the engine `endpoint` attaches to a URL",
         "hardware": variant.hardware != "cpu" and "what is installed for it computes on the CPU only",
+        "engine_backend": variant.engine_backend is not None and "it has one back end only",
         "engine_profile": variant.engine_profile != "default" and "it has no tuned profile",
         **{name: getattr(variant, name) > 1 and "it runs on one device" for name in parallel},
         "gpu_memory_fraction": variant.gpu_memory_fraction is not None and "it uses no GPU",

@@ -34,6 +34,7 @@ CHANGES: dict[str, Any] = {
     "hardware": "h100-sxm",
     "runtime": "container",
     "endpoint_url": "http://127.0.0.1:9000",
+    "engine_backend": "another",
     "engine_profile": "tuned",
     "tensor_parallel": 2,
     "pipeline_parallel": 2,
