@@ -41,7 +41,7 @@ EndpointURL = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.\[\]:_-]+(/[A-
 class Variant(Spec):
     """Engine and version, model, quantization, parallelism, flags, hardware. None means: the engine's own default.
 
-    `engine_backend` is one of an engine's several executors, by its own name for it (`pytorch`, `tensorrt`, `turbomind`).
+    `engine_backend` is one of an engine's several executors, by its own name for it: pytorch, tensorrt, turbomind.
     """
 
     engine: Name
