@@ -59,6 +59,7 @@ def publish_cell(result: CellResult, home: Home, campaign: Campaign, invocation_
     candidates = {
         "plots": plots,
         "points": campaign.launch_folder(result.cell_id, result.launch),
+        "server.files": campaign.server_log(result.variant.id, result.launch).with_suffix(".files"),
         "server.log": campaign.server_log(result.variant.id, result.launch),
     }
     files = {name: path for name, path in candidates.items() if path.exists()}

@@ -50,14 +50,36 @@ class Server:
         return "" if self.process is None else self.process.log_tail()
 
 
-def fill(spec: LaunchSpec, *, python: Path, model: Path, port: int) -> tuple[str, ...]:
-    """The argument list with its placeholders filled; only arguments that are a placeholder as a whole change."""
+def fill(spec: LaunchSpec, *, python: Path, model: Path, port: int, files: Path = Path()) -> tuple[str, ...]:
+    """The argument list with its placeholders filled; only arguments that are a placeholder as a whole change, and paths
+    within the folders that a placeholder stands for."""
     values = {"{python}": str(python), "{model}": str(model), "{host}": HOST, "{port}": str(port)}
-    launcher = "{launchers}/"
-    return tuple(
-        str(LAUNCHERS / arg.removeprefix(launcher)) if arg.startswith(launcher) else values.get(arg, arg)
-        for arg in spec.argv
-    )
+    folders = {"{launchers}": LAUNCHERS, "{model}": model, "{files}": files}
+
+    def filled(arg: str) -> str:
+        folder, slash, name = arg.partition("/")
+        return str(folders[folder] / name) if slash and folder in folders else values.get(arg, arg)
+
+    return tuple(map(filled, spec.argv))
+
+
+def write_files(spec: LaunchSpec, folder: Path) -> None:
+    """The texts that the server reads, each written aside and renamed; no folder where there is none."""
+    for name, content in spec.files:
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = folder / f".{name}.partial"
+        aside.write_text(content, encoding="utf-8")
+        aside.rename(folder / name)
+
+
+def files_folder(log: Path) -> Path:
+    """Where the files of the launch with that log lie: beside it."""
+    return log.with_suffix(".files")
+
+
+def programs_first(python: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """The same environment, in which a program without a path is found beside its Python first."""
+    return {**environment, "PATH": os.pathsep.join(filter(None, (str(python.parent), environment.get("PATH", ""))))}
 
 
 def free_port() -> int:
@@ -100,10 +122,12 @@ def running_server(
     Raises LaunchError with the last lines of its log where it does not become ready within the spec's time.
     """
     port = free_port()
-    argv = fill(spec, python=python, model=model, port=port)
+    write_files(spec, files_folder(log))
+    argv = fill(spec, python=python, model=model, port=port, files=files_folder(log))
     served_model = str(model) if spec.served_model == "{model}" else spec.served_model
     started = time.monotonic()
-    with guarded_process(argv, env=server_environment(spec), log=log, leases=leases, what=what) as process:
+    env = programs_first(python, server_environment(spec))
+    with guarded_process(argv, env=env, log=log, leases=leases, what=what) as process:
         server = Server(f"http://{HOST}:{port}", served_model, argv, process)
         timings = _wait_until_ready(server, spec, dialect, started, say)
         yield replace(server, timings_s=timings, version=_told_version(server.url, spec))
