@@ -51,8 +51,8 @@ class Server:
 
 
 def fill(spec: LaunchSpec, *, python: Path, model: Path, port: int, files: Path = Path()) -> tuple[str, ...]:
-    """The argument list with its placeholders filled; only arguments that are a placeholder as a whole change, and paths
-    within the folders that a placeholder stands for."""
+    """The argument list with its placeholders filled: arguments that are a placeholder as a whole, and paths
+    within the folders that a placeholder stands for. Nothing else changes."""
     values = {"{python}": str(python), "{model}": str(model), "{host}": HOST, "{port}": str(port)}
     folders = {"{launchers}": LAUNCHERS, "{model}": model, "{files}": files}
 
