@@ -201,8 +201,8 @@ def test_what_a_server_reads_is_there_before_it_starts_and_stays_beside_its_log(
     with pytest.raises(LaunchError) as died, starting(spec, tmp_path):
         pass
     assert "read dtype: bfloat16" in died.value.log_excerpt
-    assert (tmp_path / "server.files" / "options.yaml").read_text() == "dtype: bfloat16"
-    assert not list((tmp_path / "server.files").glob("*.partial"))
+    assert (tmp_path / "server-files" / "options.yaml").read_text() == "dtype: bfloat16"
+    assert not list((tmp_path / "server-files").glob("*.partial"))
 
 
 def test_a_program_without_a_path_is_the_environments_own(tmp_path: Path) -> None:
