@@ -6,7 +6,9 @@
     - DownloadError          a model's source did not give it
     - QuantizationError      a checkpoint could not be made, or is not what was asked for
     - BuildError             an engine could not be compiled, or its environment not made
+    - PullError              an engine's image could not be had
     - LaunchError            a server did not become ready
+      + WrongVersion         it is another release than the one that was asked for
   x MeasurementError    (4)  a server ran, and the measurement of it did not succeed
     - ServerDied             the server ended while it was measured
     - WrongAnswer            the server answers, but not what was asked of it
@@ -17,6 +19,8 @@ Ctrl-C exits with 130.
 
 from dataclasses import dataclass
 
+from experiments.schema.failure import FailureClass
+
 EXIT_OK = 0
 EXIT_INPUT = 2
 EXIT_SETUP = 3
@@ -25,10 +29,12 @@ EXIT_INTERRUPTED = 130
 
 
 class DynoError(Exception):
-    """What, where and what to do; `stage` names the stage of the pipeline, `log_excerpt` the engine's last words."""
+    """What, where and what to do; `stage` names the stage of the pipeline, `log_excerpt` the engine's last words.
+    `failure_class` is set where the error itself is the whole evidence, so that nothing is left to read."""
 
     exit_code = EXIT_SETUP
     stage = ""
+    failure_class: FailureClass | None = None
 
     def __init__(self, message: str, *, log_excerpt: str = "") -> None:
         super().__init__(message)
@@ -88,10 +94,22 @@ class BuildError(SetupError):
     stage = "build"
 
 
+class PullError(SetupError):
+    """An engine's image could not be had."""
+
+    stage = "pull"
+
+
 class LaunchError(SetupError):
     """A server did not become ready."""
 
     stage = "launch"
+
+
+class WrongVersion(LaunchError):
+    """What was started is another release than the one that was asked for: its numbers would bear another's name."""
+
+    failure_class = FailureClass.WRONG_VERSION
 
 
 class MeasurementError(DynoError):
