@@ -1,12 +1,14 @@
 """What an adapter is: a record of data and pure functions that describe one engine. It never acts."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from experiments.schema.failure import FailureClass
 from experiments.schema.variant import Variant
+
+T = TypeVar("T")
 
 
 class UnsupportedVariant(Exception):
@@ -92,6 +94,9 @@ class LaunchSpec:
     entrypoint: tuple[str, ...] = ()
 
 
+AS_IT_STANDS = ("env",)
+"""An entry point for images whose own would come before our argv."""
+
 RESPONSE_FORMAT: Mapping[str, Any] = {
     "response_format": {
         "type": "json_schema",
@@ -165,6 +170,17 @@ class Profiler:
 
 
 @dataclass(frozen=True, slots=True)
+class OptionSource:
+    """Where the options of an engine's command are learned from, without a GPU. `program` are the words of a launch
+    before its options. The parser is built by engine_adapters/parsers/NAME.py of the engine's name, from the Python
+    files of `wheel`; `requirements` are what those import."""
+
+    program: tuple[str, ...]
+    wheel: str
+    requirements: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EngineAdapter:
     """All that the project knows of one engine.
 
@@ -196,6 +212,26 @@ class EngineAdapter:
     backend_pattern: str = ""
     start_phases: Mapping[str, str] = field(default_factory=dict)
     no_exact_output: str = ""
+    option_source: OptionSource | None = None
+
+
+DEFAULT_PROFILE = EngineProfile(
+    name="default", author="the engine's own authors", reason="the engine as it comes", source="no flags are added"
+)
+"""What every engine has, and a variant that names no other gets."""
+
+
+def profile_of(title: str, profiles: tuple[EngineProfile, ...], variant: Variant) -> EngineProfile:
+    """The profile that the variant names, of `default` and these. Raises UnsupportedVariant, naming all, where there is
+    none of that name."""
+    known = {profile.name: profile for profile in (DEFAULT_PROFILE, *profiles)}
+    found = known.get(variant.engine_profile)
+    if found is None:
+        names = ", ".join(known)
+        raise UnsupportedVariant(
+            f"{title} has no profile {variant.engine_profile}; its profiles: {names}", field="engine_profile"
+        )
+    return found
 
 
 Refusals = Mapping[str, str | bool]
@@ -217,10 +253,41 @@ def one_cpu(variant: Variant) -> dict[str, str | bool]:
         "endpoint_url": variant.endpoint_url is not None and "dyno starts it; the engine `endpoint` attaches to a URL",
         "hardware": variant.hardware != "cpu" and "what is installed for it computes on the CPU only",
         "engine_backend": variant.engine_backend is not None and "it has one back end only",
-        "engine_profile": variant.engine_profile != "default" and "it has no tuned profile",
         **{name: getattr(variant, name) > 1 and "it runs on one device" for name in parallel},
         "gpu_memory_fraction": variant.gpu_memory_fraction is not None and "it uses no GPU",
+        **no_draft_model(variant),
     }
+
+
+def no_draft_model(variant: Variant) -> dict[str, str | bool]:
+    """Of an engine that speculates by looking n-grams up, if at all."""
+    return {
+        "speculative_method": variant.speculative_method not in (None, "ngram")
+        and "no draft model is given to it here",
+        "speculative_model": variant.speculative_model is not None and "no draft model is given to it here",
+    }
+
+
+def speculation(variant: Variant, methods: Mapping[str, str]) -> dict[str, str | bool]:
+    """What an engine refuses that speculates by these methods: our names of them to its own."""
+    method, model = variant.speculative_method or "ngram", variant.speculative_model
+    off = variant.speculative_tokens is None
+    return {
+        "speculative_tokens": not off and variant.speculative_method is None and method not in methods and NO_LOOKUP,
+        "speculative_method": variant.speculative_method is not None
+        and (
+            (off and "say how many speculative_tokens")
+            or (method not in methods and f"it speculates by {', '.join(methods)}")
+            or (method in DRAFTS and model is None and "it needs a draft: name a speculative_model")
+        ),
+        "speculative_model": model is not None
+        and (off or method not in DRAFTS)
+        and f"it goes with speculative_tokens and one of {', '.join(DRAFTS)} as speculative_method",
+    }
+
+
+DRAFTS = ("draft_model", "eagle", "eagle3")
+NO_LOOKUP = "it does not look n-grams up: name a speculative_method"
 
 
 def on_gpus(variant: Variant) -> dict[str, str | bool]:
@@ -236,6 +303,28 @@ def release_of(version: str) -> tuple[int, ...]:
     """The numbers of a release, pre-releases and builds left out: 1.3.0rc22 is (1, 3, 0)."""
     found = re.match(r"\d+(\.\d+)*", version)
     return tuple(int(part) for part in found[0].split(".")) if found else ()
+
+
+NO_FP8 = ("v100", "t4", "a100", "a30", "a10", "a10g", "a40")
+
+
+def computes_fp8(variant: Variant) -> bool:
+    """Whether the hardware multiplies in FP8: NVIDIA's GPUs before Ada and Hopper do not, and engines then compute in
+    16 bits with 8-bit weights, which is another precision under the same name."""
+    return variant.hardware.partition("-")[0] not in NO_FP8
+
+
+def spelling(version: str, spellings: Sequence[tuple[str, T]]) -> T:
+    """How a release says something: `spellings` are (first release, its way), newest first; the last one holds for all
+    that are older. A version without a number is newer than all."""
+    release = release_of(version)
+    ways = (way for first, way in spellings if not release or release >= release_of(first))
+    return next(ways, spellings[-1][1])
+
+
+def words_of(flags: Mapping[str, object]) -> list[str]:
+    """Each flag and its value, where it has one."""
+    return [word for flag, value in flags.items() if value is not None for word in (flag, str(value))]
 
 
 def environment_of(variant: Variant) -> tuple[tuple[str, str], ...]:
