@@ -75,7 +75,7 @@ class RealParser:
         done = subprocess.run(
             program,
             input=told,
-            env=kept | {"PYTHONPATH": str(self.files), "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"},
+            env=kept | {"PYTHONPATH": str(self.files), "CUDA_VISIBLE_DEVICES": ""},
             capture_output=True,
             text=True,
             check=False,
