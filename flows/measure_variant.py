@@ -96,7 +96,7 @@ def _saved(ledger: Ledger, result: CellResult) -> CellResult:
 def _launch(ledger: Ledger, pending: tuple[CellOrder, ...], results: list[CellResult]) -> None:
     """Adds the result of each cell as it is measured, and stops early where the server has ended. Raises what keeps
     the launch from measuring at all."""
-    loadable, tokenizer = (None, None) if is_there_already(ledger.variant) else _prepare(ledger)
+    loadable, tokenizer = (None, None) if is_there_already(ledger.variant) else prepare_launch(ledger)
     log_file = ledger.campaign.server_log(ledger.variant.id, ledger.launch)
     leases = Home(Path(ledger.run.home)).leases
     ledger.stage = "launch"
@@ -112,7 +112,7 @@ def _launch(ledger: Ledger, pending: tuple[CellOrder, ...], results: list[CellRe
     teardown(server)
 
 
-def _prepare(ledger: Ledger) -> tuple[Loadable, Path]:
+def prepare_launch(ledger: Ledger) -> tuple[Loadable, Path]:
     """What the server is started from, and the folder of the model's own files."""
     home, variant = Home(Path(ledger.run.home)), ledger.variant
     with ledger.during("download"):
@@ -139,7 +139,7 @@ def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, tokenizer: Pa
     try:
         with ledger.during("download"):
             dataset = download_dataset(cell.workload.prompts, Home(Path(run.home)).artifacts)
-        plan = _trial_plan(ledger, cell, server, tokenizer, dataset)
+        plan = trial_plan(ledger, cell, server, tokenizer, dataset)
         with ledger.during("warm up"):
             preflight, rps = warm_up(plan, folder, pool, max_seconds=run.load_plan.warm_up_max_seconds)
         with ledger.during("load sweep"):
@@ -152,9 +152,10 @@ def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, tokenizer: Pa
     return analyse(ledger.result(cell, CellState.MEASURED, points=tuple(points)), run.slos, run.load_plan)
 
 
-def _trial_plan(
+def trial_plan(
     ledger: Ledger, cell: CellOrder, server: Server, tokenizer: Path | None, dataset: Path | None
 ) -> TrialPlan:
+    """What all trials of a cell on one launch share; load and stop rule are each point's own."""
     adapter = ADAPTERS[ledger.variant.engine]
     seed = int(content_id(ledger.run.seed, cell.cell_id, ledger.run.campaign)[:8], 16)
     return TrialPlan(
