@@ -47,40 +47,35 @@ def compare_releases(order: ComparisonOrder, comparison_id: str) -> State[Any]:
 
 
 def _compare(order: ComparisonOrder, comparison: Comparison, home: Home) -> ComparisonResult:
-    started_at, started = now(), time.monotonic()
+    started_at, deadline = now(), time.monotonic() + (order.budget_s or float("inf"))
     hardware = order.systems[0].baseline.hardware
     docket = Docket(order, past_canaries(home.canaries, hardware, but=comparison.id))
-    earlier = comparison.launches()
-    started_at = earlier[0].started_at if earlier else started_at
+    launches = comparison.launches()
+    started_at = launches[0].started_at if launches else started_at
     for look in docket.looks:
-        _launch_for(look, docket, comparison, deadline=started + (order.budget_s or float("inf")))
-        docket.take(look, comparison.launches())
-        comparison.save_result(_result(docket, comparison, started_at, ""))
-        if not docket.open_systems(comparison.launches()) or _is_spent(order, started):
+        _launch_for(look, docket, comparison, launches, deadline)
+        docket.take(look, launches)
+        comparison.save_result(docket.result(launches, name=comparison.id, started_at=started_at, ended_at=""))
+        if not docket.open_systems(launches) or time.monotonic() > deadline:
             break
-    remember_canary(home.canaries, hardware, comparison.id, docket.canary_ratios(comparison.launches()))
-    result = publish_comparison(_result(docket, comparison, started_at, now()), order, comparison, home)
+    remember_canary(home.canaries, hardware, comparison.id, docket.canary_ratios(launches))
+    judged = docket.result(launches, name=comparison.id, started_at=started_at, ended_at=now())
+    result = publish_comparison(judged, order, comparison, home)
     comparison.save_result(result)
     return result
 
 
-def _result(docket: Docket, comparison: Comparison, started_at: str, ended_at: str) -> ComparisonResult:
-    return docket.result(comparison.launches(), name=comparison.id, started_at=started_at, ended_at=ended_at)
-
-
-def _is_spent(order: ComparisonOrder, started: float) -> bool:
-    return order.budget_s is not None and time.monotonic() - started > order.budget_s
-
-
-def _launch_for(look: Look, docket: Docket, comparison: Comparison, *, deadline: float) -> None:
-    """Every launch that the look needs and that is not there yet, system by system."""
-    open_ones = docket.open_systems(comparison.launches()) if docket.judgements else None
+def _launch_for(
+    look: Look, docket: Docket, comparison: Comparison, launches: list[LaunchResult], deadline: float
+) -> None:
+    """Adds every launch that the look needs and that is not there yet, system by system."""
+    is_open = docket.open_systems(launches) if docket.judgements else {one.name for one in docket.order.systems}
     for system in docket.order.systems:
-        if open_ones is None or system.name in open_ones:
-            for round_, arm in _slots(docket, look):
-                if time.monotonic() > deadline or system.name in broken_systems(comparison.launches()):
-                    break
-                _fill(docket.order, comparison, system, round_, arm)
+        for round_, arm in _slots(docket, look) if system.name in is_open else ():
+            if time.monotonic() > deadline or system.name in broken_systems(launches):
+                break
+            if not any((one.system, one.round, one.arm) == (system.name, round_, arm) for one in launches):
+                _make(docket.order, comparison, launches, system, round_, arm)
 
 
 def _slots(docket: Docket, look: Look) -> Iterator[tuple[int, Arm]]:
@@ -91,23 +86,27 @@ def _slots(docket: Docket, look: Look) -> Iterator[tuple[int, Arm]]:
         yield from ((round_, arm) for arm in arms_of(round_, canary=has_canary))
 
 
-def _fill(order: ComparisonOrder, comparison: Comparison, system: System, round_: int, arm: Arm) -> None:
-    """Makes the launch, unless it is there already."""
-    launches = comparison.launches()
-    mine = [one for one in launches if one.system == system.name]
-    if any(one.round == round_ and one.arm == arm for one in mine):
-        return
-    pilot = next((one for one in mine if one.arm == "pilot"), None)
+def _make(
+    order: ComparisonOrder,
+    comparison: Comparison,
+    launches: list[LaunchResult],
+    system: System,
+    round_: int,
+    arm: Arm,
+) -> None:
+    """Measures one launch, and keeps it on disk before it counts."""
+    pilot = next((one for one in launches if one.system == system.name and one.arm == "pilot"), None)
     if pilot is not None and pilot.cause:
         return  # without the baseline's rates there is nothing to compare at
     number = 1 + max((one.number for one in launches), default=0)
     variant = system.candidate if arm == "candidate" else system.baseline
     whose = LaunchResult(number=number, round=round_, arm=arm, system=system.name, variant=variant, started_at=now())
     log.info("launch %d: %s, round %d: %s %s", number, arm, round_ + 1, variant.engine, variant.engine_version)
-    ledger = _ledger(order, comparison, whose)
     folder = comparison.open_launch(number)
+    ledger = _ledger(order, comparison, whose)
     done = measure_launch(ledger, system.cells, whose, folder=folder, next_point=_plan(order, pilot))
     comparison.save_launch(done)
+    launches.append(done)
 
 
 def _ledger(order: ComparisonOrder, comparison: Comparison, whose: LaunchResult) -> Ledger:

@@ -1,4 +1,4 @@
-"""What every command does with the terminal: JSON on stdout, logs and notes on stderr, tables as wide as there is room."""
+"""What every command does with the terminal: JSON and tables on stdout, logs and notes on stderr."""
 
 import contextlib
 import json

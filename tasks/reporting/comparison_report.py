@@ -107,11 +107,11 @@ def _method(result: ComparisonResult) -> list[str]:
 
 METHOD = """\
 - Method version {version}. A replicate is a launch; both sides alternate, forth and back.
-- The rates are fractions of the baseline's saturation rate, found once on a pilot launch; both sides get the same rates,
-  and the same prompts in the same round. Figures of invalid trials do not count.
-- Log ratios; t moderated by the variances of the same figure elsewhere (Smyth 2004); false discovery rate by Benjamini and
-  Hochberg over all figures of a look. Looks: {looks}.
-- regressed, improved: the change is real at that rate and at least the margin. equivalent: the whole interval lies within
-  the margin.
-- The margin is twice the spread of this machine's own canaries, at least 3 %, once eight comparisons were made here; before
-  that the one that was asked for. Smallest here: {smallest} %."""
+- The rates are fractions of the baseline's saturation rate, found once on a pilot launch; both sides get the same \
+rates, and the same prompts in the same round. Figures of invalid trials do not count.
+- Log ratios; t moderated by the variances of the same figure elsewhere (Smyth 2004); false discovery rate by \
+Benjamini and Hochberg over all figures of a look. Looks: {looks}.
+- regressed, improved: the change is real at that rate and at least the margin. equivalent: the whole interval lies \
+within the margin.
+- The margin is twice the spread of this machine's own canaries, at least 3 %, once eight comparisons were made here; \
+before that the one that was asked for. Smallest here: {smallest} %."""
