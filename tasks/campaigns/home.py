@@ -29,6 +29,11 @@ class Home:
         return self.root / "environments"
 
     @property
+    def pins(self) -> Path:
+        """Experiments whose artifacts are kept whatever their age."""
+        return self.root / "pins"
+
+    @property
     def campaigns(self) -> Path:
         """Records and results."""
         return self.root / "campaigns"
