@@ -21,6 +21,9 @@ CheckpointFormat = Literal["safetensors", "gguf", "compressed_tensors", "modelop
 """`safetensors` are the model's own files as they are, pre-quantized ones included; `modelopt` is its Hugging Face
 export, `tensorrt_llm` its checkpoint for trtllm-build."""
 
+MetricsDialect = Literal["prometheus", "json_iterations"]
+"""How metrics are told: Prometheus' text format, or TensorRT-LLM's list of iterations in JSON."""
+
 
 @dataclass(frozen=True, slots=True)
 class CheckpointSpec:
@@ -166,8 +169,9 @@ class EngineAdapter:
     `launch_spec`, `checkpoint` and `build_spec` raise UnsupportedVariant with the reason; no field of a variant is
     silently ignored (tests/engine_adapters/test_contract.py). A checkpoint of None: the server has its model already.
     `metric_names` maps our names of gauges and counters to those of the engine's /metrics: `prompt_tokens` where it
-    counts all, cached ones included, `uncached_prompt_tokens` where it counts the others. `release_package` is the
-    distribution whose version is the engine's.
+    counts all, cached ones included, `uncached_prompt_tokens` where it counts the others. In `metrics_dialect`
+    "json_iterations" a name is the path of a field (`kvCacheStats.usedNumBlocks`); `a/b` is a quotient in both. A share
+    such as `kv_cache_usage` is from 0 to 1. `release_package` is the distribution whose version is the engine's.
 
     `failure_patterns` name causes of failure in its log, the likeliest first. `profiles` are the named sets of flags
     that it ships beside `default`. `backend_pattern` is a regular expression whose first group is the backend that
@@ -183,6 +187,7 @@ class EngineAdapter:
     build_spec: Callable[[Variant], BuildSpec | None]
     request_dialect: Callable[[Variant], RequestDialect]
     metric_names: Mapping[str, str] = field(default_factory=dict)
+    metrics_dialect: MetricsDialect = "prometheus"
     release_package: str = ""
     failure_patterns: tuple[FailurePattern, ...] = ()
     profiles: tuple[EngineProfile, ...] = ()

@@ -16,6 +16,8 @@ from tasks.loadgen.pool import Pool
 from tasks.loadgen.preflight import Preflight
 from tasks.loadgen.record import read_records
 from tasks.loadgen.trial import run_trial
+from tasks.telemetry.scrape import Scraped
+from tasks.telemetry.watch import Watched, watching
 
 log = logging.getLogger("dyno.load_sweep")
 
@@ -28,9 +30,10 @@ def measure_point(
     slos: tuple[SLO, ...],
     pool: Pool | None = None,
 ) -> PointResult:
-    """`plan` has the point's load and stop rule. `folder` receives requests.parquet and trial.json."""
+    """`plan` has the point's load and stop rule. `folder` receives requests.parquet, trial.json and the telemetry."""
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    records = run_trial(plan, preflight, out_dir=folder, on_progress=_show, pool=pool)
+    with watching(watched(plan), folder) as watch:
+        records = run_trial(plan, preflight, out_dir=folder, on_progress=_show, pool=pool)
     window = (records.window_start_ns, records.window_end_ns)
     summary = summarize_trial(
         read_records(records.parquet),
@@ -44,6 +47,7 @@ def measure_point(
         overloaded=point.role == "overloaded",
         counters=records.counters,
         counters_reason=records.counters_reason,
+        telemetry=watch.telemetry,
     )
     result = PointResult(
         point=point,
@@ -57,6 +61,17 @@ def measure_point(
     )
     write_json(folder / "trial.json", result)
     return result
+
+
+def watched(plan: TrialPlan) -> Watched:
+    """What can be seen beside the trial: the launch's GPUs, and the metrics whose names are known."""
+    if not plan.metric_names or not plan.metrics_path:
+        return Watched(gpus=plan.gpus)
+    at = plan.endpoint
+    return Watched(
+        gpus=plan.gpus,
+        engine=Scraped(at.url, plan.metrics_path, plan.metric_names, plan.metrics_dialect, at.api_key_env),
+    )
 
 
 def _show(progress: Progress) -> None:

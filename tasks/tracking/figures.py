@@ -46,6 +46,8 @@ def point_metrics(point: PointResult) -> dict[str, float]:
     load = point.point.load
     found["concurrency"] = load.concurrency if isinstance(load, ClosedLoop) else None
     found["valid"] = float(summary.valid)
+    found |= {f"gpu/{name}": value for name, value in summary.gpu.items()}
+    found |= {f"engine/{name}": value for name, value in summary.engine.items()}
     return {name: float(value) for name, value in (found | _latencies(summary)).items() if value is not None}
 
 
