@@ -33,6 +33,10 @@ class Environment:
         """Where the packages lie."""
         return next((self.python.parents[1] / "lib").glob("python3*/site-packages"))
 
+    def facts(self) -> dict[str, str]:
+        """For the record."""
+        return {"kind": "environment", "environment": self.python.parents[1].name}
+
     def version(self, package: str) -> str:
         """The resolved version of a package; "" where it is not in here."""
         return next((v for name, v, _ in self.packages if same_package(name, package)), "")

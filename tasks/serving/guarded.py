@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,9 @@ from pathlib import Path
 from tasks.serving.lease import TOLD, Container, drop_lease, end_session, identify, take_lease
 
 GUARD = Path(__file__).with_name("guard.py")
+OOM_COUNTERS = ("/proc/vmstat", "/sys/fs/cgroup/memory.events")
+"""Of this kernel, and of this control group: either has a line `oom_kill N`."""
+
 LONGEST_FAREWELL_S = 15.0
 LONGEST_REMOVAL_S = 60.0
 
@@ -26,6 +30,7 @@ class GuardedProcess:
     pidfile: Path
     log: Path
     session: int | None = None
+    oom_kills_before: int = 0
     container: Container | None = None
 
     def exit_status(self) -> int | None:
@@ -46,10 +51,16 @@ class GuardedProcess:
                 self.session = int(self.pidfile.read_text())
         return self.session
 
-    def was_out_of_memory(self) -> bool:
-        """Whether the kernel ended its container for the memory that it took; as told before that was removed."""
+    def oom_killed(self) -> bool:
+        """Whether the kernel has ended a process for its memory since this one was started."""
+        return oom_kills() > self.oom_kills_before
+
+    def is_container_out_of_memory(self) -> bool:
+        """Whether its container was ended for the memory that it took: as its client told before it was removed, or,
+        where that client overlooks it, by SIGKILL while the kernel ended something for its memory."""
         told = [line for line in self.log_tail().splitlines() if line.startswith(TOLD)]
-        return bool(told) and "oom_killed=true" in told[-1]
+        is_killed = bool(told) and f"status={128 + signal.SIGKILL} " in told[-1]
+        return bool(told) and ("oom_killed=true" in told[-1] or (is_killed and self.oom_killed()))
 
     def log_tail(self, lines: int = 15) -> str:
         """The last lines of its output, read from the last 32 KiB."""
@@ -57,6 +68,16 @@ class GuardedProcess:
             file.seek(max(0, self.log.stat().st_size - 32768))
             return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
         return ""
+
+
+def oom_kills() -> int:
+    """How many processes were ended for the memory that they took, as far as the kernel tells; it never sinks."""
+    found = 0
+    for counter in OOM_COUNTERS:
+        with contextlib.suppress(OSError, ValueError):
+            lines = Path(counter).read_text().splitlines()
+            found += sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+    return found
 
 
 @contextlib.contextmanager
@@ -75,7 +96,7 @@ def guarded_process(
     Output goes to the file `log`: an inherited pipe would outlive its reader. Raises OSError where the guard itself
     cannot start; a command that cannot start shows as exit status 127.
     """
-    lease = take_lease(leases, what, container)
+    lease, before = take_lease(leases, what, container), oom_kills()
     ending = json.dumps(container.ending(grace_s) if container else {})
     read_end, write_end = os.pipe()
     try:
@@ -100,7 +121,7 @@ def guarded_process(
                 start_new_session=True,
             )
         os.close(read_end)
-        process = GuardedProcess(guard, lease.pidfile, log, container=container)
+        process = GuardedProcess(guard, lease.pidfile, log, oom_kills_before=before, container=container)
         try:
             yield process
         finally:

@@ -257,7 +257,7 @@ def _has_choices(answer: httpx.Response) -> bool:
 
 def _how_it_ended(process: GuardedProcess) -> str:
     status = process.exit_status()
-    if process.was_out_of_memory():
+    if process.is_container_out_of_memory():
         return "was killed by the kernel, out of memory: it took more than its container may have"
     return "was killed by a signal" if status == 143 else f"ended with status {status}"
 
