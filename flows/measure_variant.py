@@ -18,6 +18,7 @@ from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
 from experiments.schema.result import CellResult, CellState, PointResult
 from tasks.analyse import analyse
 from tasks.analysis.sweep import next_point
+from tasks.artifacts.manifest import Artifact
 from tasks.build import build, make_environment
 from tasks.campaigns.campaign import Campaign
 from tasks.campaigns.home import Home
@@ -26,8 +27,12 @@ from tasks.download import download, download_dataset
 from tasks.load_sweep import load_sweep, trial_seed
 from tasks.loadgen.plan import Endpoint, TrialPlan
 from tasks.loadgen.pool import Pool
+from tasks.pull import pull
 from tasks.quantize import quantize
-from tasks.serve import Loadable, is_there_already, launched, serve
+from tasks.serve import Loadable, is_there_already, launched, runs_in_container, serve
+from tasks.serving.environment import Environment
+from tasks.serving.gpus import gpu_facts
+from tasks.serving.images import EngineImage
 from tasks.serving.provenance import machine, software
 from tasks.serving.server import Server
 from tasks.teardown import teardown
@@ -61,7 +66,7 @@ def _measure(run: ExperimentOrder, order: VariantOrder, campaign: Campaign) -> l
     while len(results) < len(order.cells):
         pending = order.cells[len(results) :]
         ledger = Ledger(run, order.variant, campaign, campaign.next_launch(order.variant.id), str(flow_run.id or ""))
-        ledger.provenance = {"machine": machine(), "software": software()}
+        ledger.provenance = {"machine": machine(), "gpus": gpu_facts(), "software": software()}
         results += _on_one_launch(ledger, pending)
     return results
 
@@ -119,18 +124,35 @@ def prepare_launch(ledger: Ledger) -> tuple[Loadable, Path]:
     home, variant = Home(Path(ledger.run.home)), ledger.variant
     with ledger.during("download"):
         model = download(variant.model, home.artifacts)
-    with ledger.during("environment"):
-        environment = make_environment(variant, home.environments)
+    runs_in = _runtime(ledger, home)
     with ledger.during("quantize"):
+        environment = runs_in if isinstance(runs_in, Environment) else None
         checkpoint = quantize(variant, model, home.artifacts, environment)
     with ledger.during("build"):
         loadable = build(variant, checkpoint.entry)
     ledger.provenance |= {
-        "packages": {name: version for name, version, _ in environment.packages},
-        "model": {"key": model.key, "bytes": model.bytes},
+        "runtime": runs_in.facts(),
+        "packages": {name: version for name, version, *_ in runs_in.packages},
+        "model": _weights(model),
         "checkpoint": {"key": checkpoint.key, "bytes": checkpoint.bytes, **checkpoint.facts},
     }
-    return Loadable(environment, loadable), model.path
+    return Loadable(runs_in, loadable), model.path
+
+
+def _weights(model: Artifact) -> dict[str, object]:
+    """Which weights: the hub's commit where they are from there, and a hash of all their files anywhere."""
+    commit = model.manifest.made_from.get("commit")
+    named = {"revision": commit} if commit else {}
+    return {"key": model.key, "bytes": model.bytes, **named, "sha256": model.manifest.content_sha256}
+
+
+def _runtime(ledger: Ledger, home: Home) -> Environment | EngineImage:
+    """In a container there is nothing to install."""
+    if runs_in_container(ledger.variant):
+        with ledger.during("pull"):
+            return pull(ledger.variant)
+    with ledger.during("environment"):
+        return make_environment(ledger.variant, home.environments)
 
 
 def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, tokenizer: Path | None, pool: Pool) -> CellResult:
