@@ -18,6 +18,7 @@ from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
 from experiments.schema.result import CellResult, CellState, PointResult
 from tasks.analyse import analyse
 from tasks.analysis.sweep import next_point
+from tasks.artifacts.manifest import Artifact
 from tasks.build import build, make_environment
 from tasks.campaigns.campaign import Campaign
 from tasks.campaigns.home import Home
@@ -26,8 +27,12 @@ from tasks.download import download, download_dataset
 from tasks.load_sweep import load_sweep, trial_seed
 from tasks.loadgen.plan import Endpoint, TrialPlan
 from tasks.loadgen.pool import Pool
+from tasks.pull import pull
 from tasks.quantize import quantize
-from tasks.serve import Loadable, is_there_already, launched, serve
+from tasks.serve import Loadable, is_there_already, launched, runs_in_container, serve
+from tasks.serving.environment import Environment
+from tasks.serving.gpus import gpu_facts
+from tasks.serving.images import EngineImage
 from tasks.serving.provenance import machine, software
 from tasks.serving.server import Server
 from tasks.teardown import teardown
@@ -61,7 +66,7 @@ def _measure(run: ExperimentOrder, order: VariantOrder, campaign: Campaign) -> l
     while len(results) < len(order.cells):
         pending = order.cells[len(results) :]
         ledger = Ledger(run, order.variant, campaign, campaign.next_launch(order.variant.id), str(flow_run.id or ""))
-        ledger.provenance = {"machine": machine(), "software": software()}
+        ledger.provenance = {"machine": machine(), "gpus": gpu_facts(), "software": software()}
         results += _on_one_launch(ledger, pending)
     return results
 
@@ -98,7 +103,7 @@ def _saved(ledger: Ledger, result: CellResult) -> CellResult:
 def _launch(ledger: Ledger, pending: tuple[CellOrder, ...], results: list[CellResult]) -> None:
     """Adds the result of each cell as it is measured, and stops early where the server has ended. Raises what keeps
     the launch from measuring at all."""
-    loadable, tokenizer = (None, None) if is_there_already(ledger.variant) else _prepare(ledger)
+    loadable, tokenizer = (None, None) if is_there_already(ledger.variant) else prepare_launch(ledger)
     log_file = ledger.campaign.server_log(ledger.variant.id, ledger.launch)
     leases = Home(Path(ledger.run.home)).leases
     ledger.stage = "launch"
@@ -114,23 +119,40 @@ def _launch(ledger: Ledger, pending: tuple[CellOrder, ...], results: list[CellRe
     teardown(server)
 
 
-def _prepare(ledger: Ledger) -> tuple[Loadable, Path]:
+def prepare_launch(ledger: Ledger) -> tuple[Loadable, Path]:
     """What the server is started from, and the folder of the model's own files."""
     home, variant = Home(Path(ledger.run.home)), ledger.variant
     with ledger.during("download"):
         model = download(variant.model, home.artifacts)
-    with ledger.during("environment"):
-        environment = make_environment(variant, home.environments)
+    runs_in = _runtime(ledger, home)
     with ledger.during("quantize"):
+        environment = runs_in if isinstance(runs_in, Environment) else None
         checkpoint = quantize(variant, model, home.artifacts, environment)
     with ledger.during("build"):
         loadable = build(variant, checkpoint.entry)
     ledger.provenance |= {
-        "packages": {name: version for name, version, _ in environment.packages},
-        "model": {"key": model.key, "bytes": model.bytes},
+        "runtime": runs_in.facts(),
+        "packages": {name: version for name, version, *_ in runs_in.packages},
+        "model": _weights(model),
         "checkpoint": {"key": checkpoint.key, "bytes": checkpoint.bytes, **checkpoint.facts},
     }
-    return Loadable(environment, loadable), model.path
+    return Loadable(runs_in, loadable), model.path
+
+
+def _weights(model: Artifact) -> dict[str, object]:
+    """Which weights: the hub's commit where they are from there, and a hash of all their files anywhere."""
+    commit = model.manifest.made_from.get("commit")
+    named = {"revision": commit} if commit else {}
+    return {"key": model.key, "bytes": model.bytes, **named, "sha256": model.manifest.content_sha256}
+
+
+def _runtime(ledger: Ledger, home: Home) -> Environment | EngineImage:
+    """In a container there is nothing to install."""
+    if runs_in_container(ledger.variant):
+        with ledger.during("pull"):
+            return pull(ledger.variant)
+    with ledger.during("environment"):
+        return make_environment(ledger.variant, home.environments)
 
 
 def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, tokenizer: Path | None, pool: Pool) -> CellResult:
@@ -141,7 +163,7 @@ def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, tokenizer: Pa
     try:
         with ledger.during("download"):
             dataset = download_dataset(cell.workload.prompts, Home(Path(run.home)).artifacts)
-        plan = _trial_plan(ledger, cell, server, tokenizer, dataset)
+        plan = trial_plan(ledger, cell, server, tokenizer, dataset)
         with ledger.during("warm up"):
             preflight, rps = warm_up(plan, folder, pool, max_seconds=run.load_plan.warm_up_max_seconds)
         with ledger.during("load sweep"):
@@ -154,9 +176,10 @@ def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, tokenizer: Pa
     return analyse(ledger.result(cell, CellState.MEASURED, points=tuple(points)), run.slos, run.load_plan)
 
 
-def _trial_plan(
+def trial_plan(
     ledger: Ledger, cell: CellOrder, server: Server, tokenizer: Path | None, dataset: Path | None
 ) -> TrialPlan:
+    """What all trials of a cell on one launch share; load and stop rule are each point's own."""
     adapter = ADAPTERS[ledger.variant.engine]
     spec = adapter.launch_spec(ledger.variant)
     seed = int(content_id(ledger.run.seed, cell.cell_id, ledger.run.campaign)[:8], 16)

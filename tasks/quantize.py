@@ -18,8 +18,8 @@ log = logging.getLogger("dyno.quantize")
 
 
 @task(name="quantize", task_run_name="quantize {variant.model.name} {variant.quantization}", cache_policy=NO_CACHE)
-def quantize(variant: Variant, model: Artifact, artifacts: Path, environment: Environment) -> Artifact:
-    """Made by the engine's own quantizer where it has one; cached by content in the store."""
+def quantize(variant: Variant, model: Artifact, artifacts: Path, environment: Environment | None) -> Artifact:
+    """Made by the engine's own quantizer where its environment has one; cached by content in the store."""
     spec = ADAPTERS[variant.engine].checkpoint(variant)
     if spec is None:
         return model
@@ -28,7 +28,7 @@ def quantize(variant: Variant, model: Artifact, artifacts: Path, environment: En
         spec,
         ArtifactStore(artifacts),
         progress=lambda text: log.debug("%s", text, extra={"live": text}),
-        ggml_library=find_ggml_library(environment.site_packages) if spec.format == "gguf" else None,
+        ggml_library=find_ggml_library(environment.site_packages) if environment and spec.format == "gguf" else None,
     )
     verb = "made and verified" if found.was_made else "kept"
     log.info("%s: %s %s, %.1f MB %s", variant.model.name, spec.format, spec.recipe, found.bytes / 1e6, verb)

@@ -74,4 +74,6 @@ class Ledger:
             cause = f"internal error, please report it: {type(error).__name__}: {error}"
             excerpt = "".join(traceback.format_exception(error)[-6:])
         stage = (error.stage if isinstance(error, DynoError) else "") or self.stage
-        return self.result(cell, CellState.FAILED, stage=stage, cause=cause, log_excerpt=excerpt, points=points)
+        known = error.failure_class if isinstance(error, DynoError) else None
+        fields = {"stage": stage, "cause": cause, "failure_class": known, "log_excerpt": excerpt, "points": points}
+        return self.result(cell, CellState.FAILED, **fields)
