@@ -39,7 +39,7 @@ def points_over_time(cell: CellResult, timelines: Mapping[str, Timeline]) -> Con
         return None
     return [
         element("h3", "Load points over time"),
-        [_point(point, timelines.get(point.directory)) for point in shown],
+        element("div", [_point(point, timelines.get(point.directory)) for point in shown], class_="points"),
     ]
 
 
