@@ -4,12 +4,14 @@ from engine_adapters.base import (
     RESPONSE_FORMAT,
     CheckpointSpec,
     EngineAdapter,
+    EngineProfile,
     LaunchSpec,
     RequestDialect,
     UnsupportedVariant,
     environment_of,
     nothing_to_build,
     one_cpu,
+    profile_of,
     refuse,
 )
 from experiments.schema.variant import Quantization, Variant
@@ -26,6 +28,10 @@ GGUF_TYPES = {
 KV_TYPES = ("f16", "bf16", "q8_0", "q4_0")
 
 
+PROFILES: tuple[EngineProfile, ...] = ()
+"""Beside `default`: its documentation names no tuned set of flags for a CPU."""
+
+
 def checkpoint(variant: Variant) -> CheckpointSpec:
     """A GGUF file of the type that the quantization names."""
     if variant.quantization not in GGUF_TYPES:
@@ -40,6 +46,7 @@ def launch_spec(variant: Variant) -> LaunchSpec:
     """The launcher's flags; each slot has `max_model_len` tokens of context."""
     checkpoint(variant)
     _refuse(variant)
+    profile = profile_of("llama.cpp", PROFILES, variant)
     argv = ["{python}", "{launchers}/llama_cpp.py", "--model", "{model}", "--host", "{host}", "--port", "{port}"]
     argv += ["--slots", str(variant.max_num_seqs or 8), "--context", str(variant.max_model_len or 2048)]
     if variant.cpu_threads is not None:
@@ -51,8 +58,8 @@ def launch_spec(variant: Variant) -> LaunchSpec:
     if variant.seed is not None:
         argv += ["--seed", str(variant.seed)]
     return LaunchSpec(
-        argv=(*argv, *variant.extra_args),
-        env=environment_of(variant),
+        argv=(*argv, *profile.arguments, *variant.extra_args),
+        env=(*profile.env, *environment_of(variant)),
         packages=(f"xllamacpp=={variant.engine_version}",),
         start_timeout_s=120.0,
     )
@@ -88,6 +95,7 @@ ADAPTER = EngineAdapter(
     checkpoint=checkpoint,
     build_spec=nothing_to_build,
     request_dialect=request_dialect,
+    profiles=PROFILES,
     metric_names={
         "requests_running": "llamacpp:requests_processing",
         "requests_waiting": "llamacpp:requests_deferred",

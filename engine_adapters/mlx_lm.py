@@ -8,12 +8,14 @@ with a seed is served alone; each connection is closed after its answer; no chec
 from engine_adapters.base import (
     CheckpointSpec,
     EngineAdapter,
+    EngineProfile,
     LaunchSpec,
     RequestDialect,
     UnsupportedVariant,
     environment_of,
     nothing_to_build,
     one_cpu,
+    profile_of,
     refuse,
 )
 from experiments.schema.variant import Quantization, Variant
@@ -22,6 +24,10 @@ MLX = "0.32.4"
 
 PROMPTS_AT_ONCE, CACHED_PROMPTS = 8, "10"
 """The server's own defaults."""
+
+
+PROFILES: tuple[EngineProfile, ...] = ()
+"""Beside `default`: its documentation names no tuned set of flags for a CPU."""
 
 
 def checkpoint(variant: Variant) -> CheckpointSpec:
@@ -40,6 +46,7 @@ def launch_spec(variant: Variant) -> LaunchSpec:
     BOS token of every prompt again: it holds nothing unless the variant asks for a prefix cache."""
     checkpoint(variant)
     _refuse(variant)
+    profile = profile_of("mlx-lm", PROFILES, variant)
     argv = ["{python}", "-m", "mlx_lm", "server", "--model", "{model}", "--host", "{host}", "--port", "{port}"]
     argv += ["--prompt-cache-size", CACHED_PROMPTS if variant.prefix_cache else "0"]
     if variant.max_num_seqs is not None:
@@ -48,8 +55,8 @@ def launch_spec(variant: Variant) -> LaunchSpec:
     if variant.trust_remote_code:
         argv.append("--trust-remote-code")
     return LaunchSpec(
-        argv=(*argv, *variant.extra_args),
-        env=(("HF_HUB_DISABLE_TELEMETRY", "1"), *environment_of(variant)),
+        argv=(*argv, *profile.arguments, *variant.extra_args),
+        env=(("HF_HUB_DISABLE_TELEMETRY", "1"), *profile.env, *environment_of(variant)),
         packages=(f"mlx-lm=={variant.engine_version}", f"mlx[cpu]=={MLX}"),
         metrics_path="",
         served_model="default_model",
@@ -90,5 +97,6 @@ ADAPTER = EngineAdapter(
     checkpoint=checkpoint,
     build_spec=nothing_to_build,
     request_dialect=request_dialect,
+    profiles=PROFILES,
     release_package="mlx-lm",
 )
