@@ -10,6 +10,7 @@ from engine_adapters.base import (
     CheckpointSpec,
     EngineAdapter,
     EngineProfile,
+    FailurePattern,
     LaunchSpec,
     RequestDialect,
     UnsupportedVariant,
@@ -19,6 +20,7 @@ from engine_adapters.base import (
     profile_of,
     refuse,
 )
+from experiments.schema.failure import FailureClass
 from experiments.schema.variant import Quantization, Variant
 
 DTYPES = {Quantization.BF16: "bfloat16", Quantization.F16: "float16"}
@@ -35,6 +37,17 @@ NEVER_ENDS = json.dumps({"eos_token_id": -1})
 
 PROFILES: tuple[EngineProfile, ...] = ()
 """Beside `default`: its documentation names no tuned set of flags for a CPU."""
+
+FAILURE_PATTERNS = (
+    FailurePattern(r"does not recognize this architecture", FailureClass.UNSUPPORTED_ARCHITECTURE),
+    FailurePattern(r"quantized model requires|quantization requires", FailureClass.UNSUPPORTED_QUANTIZATION),
+    FailurePattern(r"Memory footprint \d+ is more than available", FailureClass.OUT_OF_MEMORY),
+    FailurePattern(r"Error no file named .{0,80}(safetensors|pytorch_model)", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"ValueError: Unsupported dtype", FailureClass.BAD_FLAG),
+    FailurePattern(r"SafetensorError: Error while deserializing", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"OSError: Repo id must be in the form", FailureClass.WEIGHTS_MISSING),
+)
+"""What its server says, as of 5.23.0. A quantization that it does not know it leaves out, with a warning only."""
 
 
 def checkpoint(variant: Variant) -> CheckpointSpec:
@@ -109,6 +122,7 @@ ADAPTER = EngineAdapter(
     checkpoint=checkpoint,
     build_spec=nothing_to_build,
     request_dialect=request_dialect,
+    failure_patterns=FAILURE_PATTERNS,
     profiles=PROFILES,
     release_package="transformers",
 )

@@ -8,6 +8,7 @@ from engine_adapters.base import (
     CheckpointSpec,
     EngineAdapter,
     EngineProfile,
+    FailurePattern,
     LaunchSpec,
     RequestDialect,
     UnsupportedVariant,
@@ -17,6 +18,7 @@ from engine_adapters.base import (
     profile_of,
     refuse,
 )
+from experiments.schema.failure import FailureClass
 from experiments.schema.variant import Quantization, Variant
 
 ONLINE = {
@@ -37,6 +39,23 @@ NO_USE = ("triton",)
 
 PROFILES: tuple[EngineProfile, ...] = ()
 """Beside `default`: its documentation names no tuned set of flags for a CPU."""
+
+FAILURE_PATTERNS = (
+    FailurePattern(
+        r"Model architectures \[.{1,300}\] (are not supp|failed to be)", FailureClass.UNSUPPORTED_ARCHITECTURE
+    ),
+    FailurePattern(r"does not recognize this architecture", FailureClass.UNSUPPORTED_ARCHITECTURE),
+    FailurePattern(r"Unknown quantization method", FailureClass.UNSUPPORTED_QUANTIZATION),
+    FailurePattern(r"_C::\w*quant\w*\(\) expected at most", FailureClass.UNSUPPORTED_QUANTIZATION),
+    FailurePattern(r"Cannot find any model weights|SafetensorError", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"HFValidationError: Repo id must be", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"larger than the available KV cache memory|No available memory", FailureClass.OUT_OF_MEMORY),
+    FailurePattern(r"less than requested memory for kv", FailureClass.OUT_OF_MEMORY),
+    FailurePattern(r"is greater than the derived max_model_len", FailureClass.BAD_FLAG),
+    FailurePattern(r"CppCompileError|InductorError", FailureClass.COMPILE_ERROR),
+    FailurePattern(r"Failed core proc\(s\): \{'\w+': -9", FailureClass.KILLED),
+)
+"""What its server says, as of 0.32.0: the cause stands in a worker's log, lines before the last traceback."""
 
 
 def checkpoint(variant: Variant) -> CheckpointSpec:
@@ -119,6 +138,7 @@ ADAPTER = EngineAdapter(
     checkpoint=checkpoint,
     build_spec=nothing_to_build,
     request_dialect=request_dialect,
+    failure_patterns=FAILURE_PATTERNS,
     profiles=PROFILES,
     metric_names={
         "requests_running": "vllm:num_requests_running",

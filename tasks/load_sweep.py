@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from experiments.errors import WrongAnswer
 from experiments.schema.base import content_id
+from experiments.schema.failure import FailureClass
 from experiments.schema.load import LoadPoint
 from experiments.schema.result import PointResult
 from experiments.schema.slo import SLO
@@ -40,7 +41,11 @@ def load_sweep(
     server.check_alive()
     log.log(logging.INFO if result.summary.valid else logging.WARNING, "%s", point_line(result))
     if not result.summary.outcomes.get(Outcome.COMPLETED, 0):
-        raise WrongAnswer(f"no request of {result.summary.requests} succeeded: {_common_error(here)}")
+        timed_out = result.summary.outcomes.get(Outcome.TIMED_OUT, 0) == result.summary.requests
+        raise WrongAnswer(
+            f"no request of {result.summary.requests} succeeded: {_common_error(here)}",
+            failure_class=FailureClass.TIMEOUT if timed_out else None,
+        )
     return result
 
 

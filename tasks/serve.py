@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine_adapters import ADAPTERS
 from experiments.errors import LaunchError
+from experiments.schema.failure import FailureClass
 from experiments.schema.variant import Variant
 from tasks.serving.environment import Environment
 from tasks.serving.server import Server, attached_server, running_server
@@ -59,7 +60,9 @@ def _check_version(server: Server, variant: Variant) -> None:
     told, asked = server.version, variant.engine_version
     if told and told.partition("+")[0] != asked.partition("+")[0]:
         raise LaunchError(
-            f"the server says that it is version {told}, and {asked} was asked for", log_excerpt=server.log_tail()
+            f"the server says that it is version {told}, and {asked} was asked for",
+            log_excerpt=server.log_tail(),
+            failure_class=FailureClass.WRONG_VERSION,
         )
 
 
