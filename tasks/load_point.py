@@ -1,6 +1,7 @@
 """A load point: the trial, its records, its statistics. Plain Python, for the load sweep and for `dyno load` alike."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,10 +28,18 @@ def measure_point(
     folder: Path,
     slos: tuple[SLO, ...],
     pool: Pool | None = None,
+    watch: Callable[[Progress], None] | None = None,
 ) -> PointResult:
-    """`plan` has the point's load and stop rule. `folder` receives requests.parquet and trial.json."""
+    """`plan` has the point's load and stop rule. `folder` receives requests.parquet and trial.json. `watch` sees the
+    progress, and may raise: then the trial ends there and then, and its records are kept."""
+
+    def follow(progress: Progress) -> None:
+        _show(progress)
+        if watch is not None:
+            watch(progress)
+
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    records = run_trial(plan, preflight, out_dir=folder, on_progress=_show, pool=pool)
+    records = run_trial(plan, preflight, out_dir=folder, on_progress=follow, pool=pool)
     window = (records.window_start_ns, records.window_end_ns)
     summary = summarize_trial(
         read_records(records.parquet),
