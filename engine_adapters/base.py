@@ -196,6 +196,25 @@ class EngineAdapter:
     start_phases: Mapping[str, str] = field(default_factory=dict)
 
 
+DEFAULT_PROFILE = EngineProfile(
+    name="default", author="the engine's own authors", reason="the engine as it comes", source="no flags are added"
+)
+"""What every engine has, and a variant that names no other gets."""
+
+
+def profile_of(title: str, profiles: tuple[EngineProfile, ...], variant: Variant) -> EngineProfile:
+    """The profile that the variant names, of `default` and these. Raises UnsupportedVariant, naming all, where there is
+    none of that name."""
+    known = {profile.name: profile for profile in (DEFAULT_PROFILE, *profiles)}
+    found = known.get(variant.engine_profile)
+    if found is None:
+        names = ", ".join(known)
+        raise UnsupportedVariant(
+            f"{title} has no profile {variant.engine_profile}; its profiles: {names}", field="engine_profile"
+        )
+    return found
+
+
 Refusals = Mapping[str, str | bool]
 """Field of a variant → why the engine cannot do what it asks; what is false or empty is no refusal."""
 
@@ -214,7 +233,6 @@ def one_cpu(variant: Variant) -> dict[str, str | bool]:
         "runtime": variant.runtime != "environment" and "it runs in an environment of its own only",
         "endpoint_url": variant.endpoint_url is not None and "dyno starts it; the engine `endpoint` attaches to a URL",
         "hardware": variant.hardware != "cpu" and "what is installed for it computes on the CPU only",
-        "engine_profile": variant.engine_profile != "default" and "it has no tuned profile",
         **{name: getattr(variant, name) > 1 and "it runs on one device" for name in parallel},
         "gpu_memory_fraction": variant.gpu_memory_fraction is not None and "it uses no GPU",
     }
