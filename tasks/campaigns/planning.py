@@ -85,6 +85,9 @@ def refusal(variant: Variant, workload: Workload) -> tuple[str, str] | None:
         return unsupported.field, str(unsupported)
     if workload.json_schema is not None and workload.endpoint not in adapter.request_dialect(variant).structured_output:
         return "engine", f"{adapter.title} takes no JSON schema on {workload.endpoint}, and {workload.name} has one"
+    if adapter.no_exact_output and not workload.ends_by_itself:
+        what = f"{workload.name}, which holds answers to a length"
+        return "engine", f"{adapter.title} cannot do {what}: {adapter.no_exact_output}"
     needed, room = workload.context_tokens, _context(variant)
     if room is not None and needed > room:
         return "max_model_len", f"{workload.name} needs {needed} tokens of context, and there are {room}"

@@ -78,9 +78,10 @@ def fill(
     launchers: str | Path = LAUNCHERS,
     files: str | Path = "files",
 ) -> tuple[str, ...]:
-    """The argument list with its placeholders filled; only arguments that are a placeholder as a whole change."""
+    """The argument list with its placeholders filled: arguments that are a placeholder as a whole, and paths within
+    the folders that a placeholder stands for. Nothing else changes."""
     values = {"{python}": str(python), "{model}": str(model), "{host}": HOST, "{port}": str(port)}
-    folders = {"{launchers}/": launchers, "{files}/": files}
+    folders = {"{launchers}/": launchers, "{files}/": files, "{model}/": model}
     return tuple(_filled(word, values, folders) for word in spec.argv)
 
 
@@ -91,9 +92,14 @@ def _filled(word: str, values: Mapping[str, str], folders: Mapping[str, str | Pa
     return values.get(word, word)
 
 
+def files_beside(log: Path) -> Path:
+    """Where the files of the launch with that log lie."""
+    return log.with_name(f"{log.stem}-files")
+
+
 def write_files(spec: LaunchSpec, log: Path) -> Path:
     """The spec's texts, in a folder beside the log; whoever runs a container may read them. Returns the folder."""
-    folder = log.with_name(f"{log.stem}-files")
+    folder = files_beside(log)
     if spec.files:
         folder.mkdir(parents=True, exist_ok=True)
     for name, text in spec.files:
@@ -127,6 +133,11 @@ def server_environment(spec: LaunchSpec, gpus: Sequence[str] = ()) -> dict[str, 
     return inherited_environment() | seen | OFFLINE | spec_environment(spec)
 
 
+def programs_first(python: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """The same environment, in which a program without a path is found beside its Python first."""
+    return {**environment, "PATH": os.pathsep.join(filter(None, (str(python.parent), environment.get("PATH", ""))))}
+
+
 def spec_environment(spec: LaunchSpec) -> dict[str, str]:
     """The spec's own variables, with their placeholder filled."""
     spare_cores = str(max(1, (os.cpu_count() or 2) - 1))
@@ -154,7 +165,7 @@ def running_server(
     port = free_port()
     command = Command(
         argv=fill(spec, python=python, model=model, port=port, files=write_files(spec, log)),
-        env=server_environment(spec, gpus),
+        env=programs_first(python, server_environment(spec, gpus)),
         served_model=str(model) if spec.served_model == "{model}" else spec.served_model,
     )
     with serving(command, spec, dialect, port=port, log=log, leases=leases, what=what, say=say) as server:

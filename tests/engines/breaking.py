@@ -300,7 +300,7 @@ VLLM_CPU = (
     ("timeout", C.TIMEOUT, "3 s to start", {"start_timeout_s": 3.0}),
 )
 BREAKAGES = [
-    Breakage(engine, name, failure_class, how, **fields)  # type: ignore[arg-type]
+    Breakage(engine, name, failure_class, how, **fields)
     for engine, rows in (
         ("llama_cpp", LLAMA_CPP),
         ("mlx_lm", MLX),
