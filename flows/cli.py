@@ -7,7 +7,7 @@ from enum import StrEnum
 from errno import EACCES, EDQUOT, EIO, EISDIR, EMFILE, ENAMETOOLONG, ENFILE, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -149,13 +149,20 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Measures what an experiment file asks for and has not been measured yet."""
-    _run(file, force=force, retry=False, as_json=as_json)
+    _run(file, force=force, retry="", as_json=as_json)
 
 
 @app.command()
-def retry(file: File, as_json: Json = False) -> None:
-    """Measures the cells of an experiment that failed or are invalid once more, on new launches."""
-    _run(file, force=False, retry=True, as_json=as_json)
+def retry(
+    file: File,
+    every: Annotated[
+        bool, typer.Option("--all", help="also what failed for a reason that a launch cannot mend")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Measures cells once more, on new launches: those that are invalid, that were interrupted, or that failed for a
+    reason that may pass (a timeout, a crash, a full disk; not a bad flag, or a model that is too large)."""
+    _run(file, force=False, retry="all" if every else "what may pass", as_json=as_json)
 
 
 @app.command()
@@ -290,7 +297,7 @@ def doctor(
         _console().print(doctor_table(body))
 
 
-def _run(file: Path, *, force: bool, retry: bool, as_json: bool) -> None:
+def _run(file: Path, *, force: bool, retry: Literal["", "what may pass", "all"], as_json: bool) -> None:
     from flows.invocation import invoke
 
     experiment = _read(file)

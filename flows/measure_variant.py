@@ -12,6 +12,7 @@ from prefect.states import Completed, Failed
 from engine_adapters import ADAPTERS
 from experiments.errors import DynoError, hidden_stop
 from experiments.schema.base import content_id
+from experiments.schema.failure import FailureClass
 from experiments.schema.load import ClosedLoop, StopRule
 from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
 from experiments.schema.result import CellResult, CellState, PointResult
@@ -22,6 +23,7 @@ from tasks.build import build, make_environment
 from tasks.campaigns.campaign import Campaign
 from tasks.campaigns.home import Home
 from tasks.campaigns.ledger import Ledger
+from tasks.diagnose import diagnose
 from tasks.download import download, download_dataset
 from tasks.load_sweep import load_sweep, trial_seed
 from tasks.loadgen.plan import Endpoint, TrialPlan
@@ -39,6 +41,9 @@ from tasks.track import track
 from tasks.warm_up import warm_up
 
 log = logging.getLogger("dyno.variant")
+
+SPOILED = frozenset({FailureClass.TIMEOUT, FailureClass.WRONG_OUTPUT, FailureClass.OUT_OF_MEMORY, FailureClass.CRASHED})
+"""After such a failure of one cell the next gets another launch, even where the server still runs."""
 
 
 @flow(name="measure-variant", flow_run_name="{order.variant.engine} {order.variant.model.name}", persist_result=False)
@@ -80,12 +85,18 @@ def _on_one_launch(ledger: Ledger, pending: tuple[CellOrder, ...]) -> list[CellR
             _interrupted(ledger, pending[len(results) :])
             raise KeyboardInterrupt from error
         for cell in pending[len(results) :]:
-            results.append(_saved(ledger, ledger.failure(cell, error)))
-            log.error("%s: %s: %s", cell.workload.name, results[-1].stage, results[-1].cause)
+            results.append(_saved(ledger, _failed(ledger, cell, error)))
     except BaseException:
         _interrupted(ledger, pending[len(results) :])
         raise
     return results
+
+
+def _failed(ledger: Ledger, cell: CellOrder, error: Exception, points: tuple[PointResult, ...] = ()) -> CellResult:
+    log_file = ledger.campaign.server_log(ledger.variant.id, ledger.launch)
+    result = ledger.failure(cell, error, points, **diagnose(error, ledger.variant, log_file))
+    log.error("%s: %s at %s: %s", cell.workload.name, result.failure_class, result.stage, result.cause)
+    return result
 
 
 def _interrupted(ledger: Ledger, cells: tuple[CellOrder, ...]) -> None:
@@ -111,7 +122,7 @@ def _launch(ledger: Ledger, pending: tuple[CellOrder, ...], results: list[CellRe
         with Pool() as pool:
             for cell in pending:
                 results.append(_saved(ledger, _measure_cell(ledger, cell, server, tokenizer, pool)))
-                if server.has_ended():
+                if server.has_ended() or results[-1].failure_class in SPOILED:
                     break
         ledger.stage = "teardown"
     teardown(server)
@@ -168,8 +179,7 @@ def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, tokenizer: Pa
             while (point := next_point(run.load_plan, points, slos=run.slos, warm_up_rps=rps)) is not None:
                 points.append(load_sweep(point, plan, preflight, folder, run.slos, server, pool))
     except DynoError as error:
-        log.error("%s: %s", cell.workload.name, error)
-        return ledger.failure(cell, error, tuple(points))
+        return _failed(ledger, cell, server.explain(error), tuple(points))
     ledger.stage = "analyse"
     return analyse(ledger.result(cell, CellState.MEASURED, points=tuple(points)), run.slos, run.load_plan)
 

@@ -1,6 +1,7 @@
 """A load point: the trial, its records, its statistics. Plain Python, for the load sweep and for `dyno load` alike."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,11 +30,19 @@ def measure_point(
     folder: Path,
     slos: tuple[SLO, ...],
     pool: Pool | None = None,
+    watch: Callable[[Progress], None] | None = None,
 ) -> PointResult:
-    """`plan` has the point's load and stop rule. `folder` receives requests.parquet, trial.json and the telemetry."""
+    """`plan` has the point's load and stop rule. `folder` receives requests.parquet, trial.json and the telemetry.
+    `watch` sees the progress, and may raise: then the trial ends there and then, and its records are kept."""
+
+    def follow(progress: Progress) -> None:
+        _show(progress)
+        if watch is not None:
+            watch(progress)
+
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    with watching(watched(plan), folder) as watch:
-        records = run_trial(plan, preflight, out_dir=folder, on_progress=_show, pool=pool)
+    with watching(watched(plan), folder) as beside:
+        records = run_trial(plan, preflight, out_dir=folder, on_progress=follow, pool=pool)
     window = (records.window_start_ns, records.window_end_ns)
     summary = summarize_trial(
         read_records(records.parquet),
@@ -47,7 +56,7 @@ def measure_point(
         overloaded=point.role == "overloaded",
         counters=records.counters,
         counters_reason=records.counters_reason,
-        telemetry=watch.telemetry,
+        telemetry=beside.telemetry,
     )
     result = PointResult(
         point=point,

@@ -39,7 +39,10 @@ EndpointURL = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.\[\]:_-]+(/[A-
 
 
 class Variant(Spec):
-    """Engine and version, model, quantization, parallelism, flags, hardware. None means: the engine's own default."""
+    """Engine and version, model, quantization, parallelism, flags, hardware. None means: the engine's own default.
+
+    `engine_backend` is one of an engine's several executors, by its own name for it: pytorch, tensorrt, turbomind.
+    """
 
     engine: Name
     engine_version: Name
@@ -48,6 +51,7 @@ class Variant(Spec):
     hardware: Name = "cpu"
     runtime: Literal["environment", "container", "endpoint"] = "environment"
     endpoint_url: EndpointURL | None = None
+    engine_backend: Name | None = None
     engine_profile: Name = "default"
     tensor_parallel: Annotated[int, Field(ge=1)] = 1
     pipeline_parallel: Annotated[int, Field(ge=1)] = 1
@@ -70,8 +74,9 @@ class Variant(Spec):
         """What makes this the system that it is: names that people chose are left out."""
         body = self.model_dump(mode="json")
         body["model"] = self.model.source.model_dump(mode="json")
-        if self.endpoint_url is None:
-            del body["endpoint_url"]  # what is started here is the same system whether that key exists or not
+        for key in ("endpoint_url", "engine_backend"):
+            if body[key] is None:
+                del body[key]  # without a value it is the same system whether that key exists or not
         return body
 
     @property
@@ -81,5 +86,6 @@ class Variant(Spec):
 
     @property
     def label(self) -> str:
-        """For tables: engine, version, model, quantization."""
-        return f"{self.engine} {self.engine_version} · {self.model.name} · {self.quantization}"
+        """For tables: engine, version, back end where one is named, model, quantization."""
+        engine = " ".join(filter(None, (self.engine, self.engine_version, self.engine_backend)))
+        return f"{engine} · {self.model.name} · {self.quantization}"

@@ -9,7 +9,7 @@ from experiments.schema.result import CellResult, Distribution, PointResult, SLO
 from experiments.schema.timeline import Timeline
 from tasks.reporting.markup import Content, Markup, element
 from tasks.reporting.point_section import points_over_time
-from tasks.reporting.wording import load_text, number, slo_text
+from tasks.reporting.wording import load_text, number, outcome_text, slo_text
 
 RATES = (
     ("offered_rps", "Offered", "rps"),
@@ -41,7 +41,7 @@ class Notes:
 
 def cell_section(cell: CellResult, name: str, timelines: Mapping[str, Timeline]) -> Markup:
     """Folded until asked for. `timelines` are by the point's directory."""
-    outcome = f"grade {cell.grade}" if cell.grade else cell.state.value
+    outcome = f"grade {cell.grade}" if cell.grade else outcome_text(cell)
     summary = element(
         "summary",
         element("b", name),

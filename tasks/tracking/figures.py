@@ -72,6 +72,8 @@ def tags(cell: CellResult) -> dict[str, str]:
         "dyno.state": cell.state.value,
         "dyno.grade": cell.grade or "",
         "dyno.stage": cell.stage,
+        "stage": cell.stage,
+        "failure_class": cell.failure_class or "",
         "dyno.cause": cell.cause,
         "dyno.reasons": "; ".join(cell.reasons),
         "engine": variant.engine,
@@ -116,7 +118,8 @@ def _outcome(cell: CellResult) -> list[str]:
     grade = f", grade {cell.grade}" if cell.grade else ""
     lines = [f"{cell.state.value.capitalize()}{grade}, launch {cell.launch} of campaign `{cell.campaign}`.", ""]
     if cell.cause:
-        lines += [f"Stage **{cell.stage}**: {cell.cause}", ""]
+        named = f"**{cell.failure_class}** at stage" if cell.failure_class else "Stage"
+        lines += [f"{named} **{cell.stage}**: {cell.cause}", ""]
     if cell.log_excerpt:
         lines += ["```", cell.log_excerpt, "```", ""]
     return lines + [f"- {reason}" for reason in cell.reasons]
@@ -135,6 +138,8 @@ def cell_row(cell: CellResult, *, kept: bool) -> dict[str, object]:
         "kept": kept,
         "run_id": cell.mlflow_run_id,
         "headlines": dict(cell.headlines),
+        "failure_class": cell.failure_class,
+        "stage": cell.stage,
         "cause": cell.cause,
     }
 
