@@ -120,7 +120,7 @@ def _prepare(ledger: Ledger) -> tuple[Loadable, Path]:
     with ledger.during("environment"):
         environment = make_environment(variant, home.environments)
     with ledger.during("quantize"):
-        checkpoint = quantize(variant, model, home.artifacts, environment)
+        checkpoint = quantize(variant, model, home.artifacts, environment, home.environments)
     with ledger.during("build"):
         loadable = build(variant, checkpoint.entry)
     ledger.provenance |= {

@@ -28,6 +28,6 @@ def prepare(order: ExperimentOrder) -> None:
         try:
             model = download.fn(variant.model, home.artifacts)
             environment = make_environment.fn(variant, home.environments)
-            quantize.fn(variant, model, home.artifacts, environment)
+            quantize.fn(variant, model, home.artifacts, environment, home.environments)
         except DynoError as error:
             log.warning("%s: %s", variant.label, error)
