@@ -1,6 +1,6 @@
 """What an adapter is: a record of data and pure functions that describe one engine. It never acts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -173,6 +173,9 @@ class EngineAdapter:
     that it ships beside `default`. `backend_pattern` is a regular expression whose first group is the backend that
     the log says is really in use. `start_phases` maps phases of a start (weights, compile, capture) to regular
     expressions whose first group is how many seconds the log says that each took.
+
+    `quantizing_flags` are those of its server that quantize weights while they are loaded, each with one value: they
+    are left out for weights that are quantized already (`without_flags`).
     """
 
     name: str
@@ -189,6 +192,7 @@ class EngineAdapter:
     profiler: Profiler | None = None
     backend_pattern: str = ""
     start_phases: Mapping[str, str] = field(default_factory=dict)
+    quantizing_flags: tuple[str, ...] = ()
 
 
 Refusals = Mapping[str, str | bool]
@@ -213,6 +217,18 @@ def one_cpu(variant: Variant) -> dict[str, str | bool]:
         **{name: getattr(variant, name) > 1 and "it runs on one device" for name in parallel},
         "gpu_memory_fraction": variant.gpu_memory_fraction is not None and "it uses no GPU",
     }
+
+
+def without_flags(argv: Sequence[str], flags: Collection[str]) -> tuple[str, ...]:
+    """The arguments but those flags, each with its value."""
+    kept: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if word in flags:
+            next(words, None)
+        elif word.partition("=")[0] not in flags:
+            kept.append(word)
+    return tuple(kept)
 
 
 def environment_of(variant: Variant) -> tuple[tuple[str, str], ...]:

@@ -8,6 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from engine_adapters import ADAPTERS
+from engine_adapters.base import CheckpointSpec
 from experiments.schema.model import Model
 from experiments.schema.variant import Variant
 from tasks.artifacts.manifest import Artifact
@@ -31,10 +32,9 @@ def quantize(
 ) -> Artifact:
     """Made by the engine's own quantizer or by a tool in an environment of its own, below `environments`; cached by
     content in the store. A model that is published in the variant's precision is used as it comes."""
-    asked = ADAPTERS[variant.engine].checkpoint(variant)
-    if asked is None:
+    spec = _spec(variant, model.path)
+    if spec is None:
         return model
-    spec = checkpoint_to_load(asked, variant.quantization, read_published(model.path), model=variant.model.name)
     found = make_checkpoint(
         model,
         spec,
@@ -48,6 +48,20 @@ def quantize(
     verb = "made and verified" if found.was_made else "kept"
     log.info("%s: %s %s, %.1f MB %s", variant.model.name, spec.format, spec.recipe, found.bytes / 1e6, verb)
     return found
+
+
+def _spec(variant: Variant, folder: Path) -> CheckpointSpec | None:
+    """What the adapter asks for, or the model's own files where they are published in that precision."""
+    adapter = ADAPTERS[variant.engine]
+    asked = adapter.checkpoint(variant)
+    if asked is None:
+        return None
+    quantizes = adapter.build_spec(variant) is not None or bool(
+        set(adapter.quantizing_flags) & set(adapter.launch_spec(variant).argv)
+    )
+    published = read_published(folder)
+    name = variant.model.name
+    return checkpoint_to_load(asked, variant.quantization, published, model=name, engine_quantizes=quantizes)
 
 
 def calibration_of(model: Model) -> Calibration:

@@ -3,12 +3,14 @@
 import contextlib
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine_adapters import ADAPTERS
+from engine_adapters.base import LaunchSpec, without_flags
 from experiments.errors import LaunchError
 from experiments.schema.variant import Variant
+from tasks.quantization.published import read_published
 from tasks.serving.environment import Environment
 from tasks.serving.server import Server, attached_server, running_server
 
@@ -40,7 +42,7 @@ def serve(variant: Variant, *, loadable: Loadable | None, log_file: Path, leases
         yield server
         return
     with running_server(
-        spec,
+        _for_these_weights(spec, variant, loadable.path),
         dialect,
         python=loadable.environment.python,
         model=loadable.path,
@@ -52,6 +54,13 @@ def serve(variant: Variant, *, loadable: Loadable | None, log_file: Path, leases
         _check_version(server, variant)
         log.info("ready after %.1f s at %s", server.timings_s["first_token_s"], server.url)
         yield server
+
+
+def _for_these_weights(spec: LaunchSpec, variant: Variant, loads: Path) -> LaunchSpec:
+    """Told to quantize weights that are quantized already, an engine refuses to start, or does it twice."""
+    if not loads.is_dir() or read_published(loads) is None:
+        return spec
+    return replace(spec, argv=without_flags(spec.argv, ADAPTERS[variant.engine].quantizing_flags))
 
 
 def _check_version(server: Server, variant: Variant) -> None:

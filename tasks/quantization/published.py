@@ -16,6 +16,7 @@ AS_IS = CheckpointSpec("safetensors", "as_is")
 CUT_FOR_ITS_ENGINE = ("gguf", "tensorrt_llm")
 """Formats that are made of a model's own weights; no other checkpoint can stand in for them."""
 
+SIXTEEN_BITS = (Q.BF16, Q.F16)
 FOUR_BITS = frozenset({Q.INT4_AWQ, Q.W4A16})
 """Of integers in groups, where the config does not say how they were chosen."""
 
@@ -66,15 +67,19 @@ def recognised(config: Config, hf_quant_config: Config) -> Published | None:
 
 
 def checkpoint_to_load(
-    spec: CheckpointSpec, quantization: Q, published: Published | None, *, model: str
+    spec: CheckpointSpec, quantization: Q, published: Published | None, *, model: str, engine_quantizes: bool
 ) -> CheckpointSpec:
     """What the engine's adapter asks for; the model's own files where they are published in that very precision.
 
-    Raises QuantizationError where a variant contradicts what the weights are: nothing is launched then.
+    `engine_quantizes`: it makes that precision itself of weights in 16 bits. Raises QuantizationError where a variant
+    contradicts what the weights are: nothing is launched then.
     """
     if published is None:
-        if quantization in ONLY_PUBLISHED:
-            raise QuantizationError(f"{model}: its weights are not published in {quantization}, and none makes that")
+        if spec == AS_IS and quantization not in SIXTEEN_BITS and not engine_quantizes:
+            raise QuantizationError(
+                f"{model}: the variant says quantization: {quantization}, its weights are not published in that, and "
+                "this engine quantizes none. Name a repository of such weights, or write quantization: bf16."
+            )
         return spec
     if quantization not in published.precisions:
         raise QuantizationError(_contradiction(model, quantization, published))
@@ -84,9 +89,6 @@ def checkpoint_to_load(
             "checkpoint, which is made from weights in 16 bits. Name the model's unquantized repository."
         )
     return AS_IS
-
-
-ONLY_PUBLISHED = frozenset({Q.MXFP4})
 
 
 def _contradiction(model: str, quantization: Q, published: Published) -> str:
