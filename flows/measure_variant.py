@@ -138,7 +138,7 @@ def prepare_launch(ledger: Ledger) -> tuple[Loadable, Path]:
     runs_in = _runtime(ledger, home)
     with ledger.during("quantize"):
         environment = runs_in if isinstance(runs_in, Environment) else None
-        checkpoint = quantize(variant, model, home.artifacts, environment)
+        checkpoint = quantize(variant, model, home.artifacts, environment, home.environments)
     with ledger.during("build"):
         loadable = build(variant, checkpoint.entry)
     ledger.provenance |= {

@@ -12,6 +12,7 @@ from experiments.schema.slo import parse_slo
 PARAM_LIMIT = 6000
 TAG_LIMIT = 5000
 FIGURES = ("mean", "p50", "p90", "p95", "p99")
+QUANTIZE_FIGURES = ("quantize_seconds", "quantize_peak_bytes", "quantize_peak_gpu_bytes", "bits_per_weight")
 POINT_FIGURES = (*RATES, "window_s", "requests")
 
 
@@ -49,6 +50,15 @@ def point_metrics(point: PointResult) -> dict[str, float]:
     found |= {f"gpu/{name}": value for name, value in summary.gpu.items()}
     found |= {f"engine/{name}": value for name, value in summary.engine.items()}
     return {name: float(value) for name, value in (found | _latencies(summary)).items() if value is not None}
+
+
+def checkpoint_metrics(cell: CellResult) -> dict[str, float]:
+    """What the weights that were served are on disk, and what making them took when they were made. Those that are
+    used as they come took nothing, and have no such figures."""
+    found = cell.provenance.get("checkpoint")
+    said = found if isinstance(found, Mapping) else {}
+    figures = {"checkpoint_bytes": said.get("bytes"), **{name: said.get(name) for name in QUANTIZE_FIGURES}}
+    return {name: float(value) for name, value in figures.items() if isinstance(value, (int, float))}
 
 
 def _latencies(summary: TrialSummary) -> dict[str, float | None]:

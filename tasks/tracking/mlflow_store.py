@@ -22,6 +22,7 @@ from tasks.tracking.figures import (
     cell_config,
     cell_description,
     cell_row,
+    checkpoint_metrics,
     invocation_description,
     params,
     point_metrics,
@@ -311,7 +312,8 @@ def _metrics(cell: CellResult) -> "list[Metric]":
     """Each point at its step and its start; headlines without a step. Fixed times make publishing repeatable."""
     from mlflow.entities import Metric
 
-    found = [(name, value, _At(_ms(cell.ended_at), 0)) for name, value in cell.headlines.items()]
+    whole = {**cell.headlines, **checkpoint_metrics(cell)}
+    found = [(name, value, _At(_ms(cell.ended_at), 0)) for name, value in whole.items()]
     for point in cell.points:
         at = _At(_ms(point.started_at), point.point.step)
         found += [(name, value, at) for name, value in point_metrics(point).items()]
