@@ -58,7 +58,7 @@ def serve(variant: Variant, *, loadable: Loadable | None, log_file: Path, leases
     ):
         _check_version(server, variant)
         log.info("ready after %.1f s at %s", server.timings_s["first_token_s"], server.url)
-        yield server
+        yield replace(server, gpus=tuple(gpu.uuid for gpu in gpus))
 
 
 def _started(
@@ -111,5 +111,7 @@ def launched(variant: Variant, server: Server) -> dict[str, object]:
     }
     if server.process is not None:
         facts["backend"] = effective_backend(adapter.backend_pattern, server.process.log)
+    if server.gpus:
+        facts["launch_gpus"] = list(server.gpus)
     said = {"engine_says_version": server.version} if server.version else {}
     return facts | said | ({"declared": declared, "endpoint": server.url} if declared else {})
