@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from experiments.errors import EXIT_INTERRUPTED, EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, DynoError, Interrupted
+from flows.cli_images import images
 
 app = typer.Typer(
     name="dyno",
@@ -426,6 +427,9 @@ def engines(as_json: Json = False) -> None:
         _print_json({"engines": rows})
     else:
         _console().print(rows_table(rows))
+
+
+app.command()(images)
 
 
 @app.command()

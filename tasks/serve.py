@@ -3,7 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine_adapters import ADAPTERS
@@ -57,7 +57,7 @@ def serve(variant: Variant, *, loadable: Loadable | None, log_file: Path, leases
     ):
         _check_version(server, variant)
         log.info("ready after %.1f s at %s", server.timings_s["first_token_s"], server.url)
-        yield server
+        yield replace(server, gpus=tuple(gpu.index for gpu in gpus))
 
 
 def _started(
@@ -101,6 +101,7 @@ def launched(variant: Variant, server: Server) -> dict[str, object]:
         "served_model": server.model,
     }
     if server.process is not None:
+        facts["gpus_used"] = list(server.gpus)
         facts["backend"] = effective_backend(adapter.backend_pattern, server.process.log)
     said = {"engine_says_version": server.version} if server.version else {}
     return facts | said | ({"declared": declared, "endpoint": server.url} if declared else {})
