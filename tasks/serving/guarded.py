@@ -17,6 +17,7 @@ GUARD = Path(__file__).with_name("guard.py")
 OOM_COUNTERS = ("/proc/vmstat", "/sys/fs/cgroup/memory.events")
 """Of this kernel, and of this control group: either has a line `oom_kill N`."""
 
+LOG_HEAD_BYTES, LOG_TAIL_BYTES = 2**17, 2**19
 LONGEST_FAREWELL_S = 15.0
 LONGEST_REMOVAL_S = 60.0
 
@@ -34,7 +35,7 @@ class GuardedProcess:
     container: Container | None = None
 
     def exit_status(self) -> int | None:
-        """None while it runs; afterwards its exit status (143: ended by a signal).
+        """None while it runs; afterwards its exit status (128 + n: ended by signal n).
 
         The guard looks ten times a second, and ends what its command left before it ends itself: where the command is
         gone already, this waits for the guard, so that a death is seen at once."""
@@ -42,7 +43,8 @@ class GuardedProcess:
         if session is not None and identify(session) is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.guard.wait(LONGEST_FAREWELL_S)
-        return self.guard.poll()
+        status = self.guard.poll()
+        return 128 - status if status is not None and status < 0 else status
 
     def learn_session(self) -> int | None:
         """Reads the number that the guard wrote; None until then."""
@@ -53,14 +55,19 @@ class GuardedProcess:
 
     def oom_killed(self) -> bool:
         """Whether the kernel has ended a process for its memory since this one was started."""
-        return oom_kills() > self.oom_kills_before
+        return oom_kills() > self.oom_kills_before or self.is_container_out_of_memory()
 
     def is_container_out_of_memory(self) -> bool:
         """Whether its container was ended for the memory that it took: as its client told before it was removed, or,
         where that client overlooks it, by SIGKILL while the kernel ended something for its memory."""
         told = [line for line in self.log_tail().splitlines() if line.startswith(TOLD)]
         is_killed = bool(told) and f"status={128 + signal.SIGKILL} " in told[-1]
-        return bool(told) and ("oom_killed=true" in told[-1] or (is_killed and self.oom_killed()))
+        is_ours = oom_kills() > self.oom_kills_before
+        return bool(told) and ("oom_killed=true" in told[-1] or (is_killed and is_ours))
+
+    def log_text(self) -> str:
+        """Its output: the beginning and the end of a long one."""
+        return read_log(self.log)
 
     def log_tail(self, lines: int = 15) -> str:
         """The last lines of its output, read from the last 32 KiB."""
@@ -78,6 +85,21 @@ def oom_kills() -> int:
             lines = Path(counter).read_text().splitlines()
             found += sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
     return found
+
+
+def read_log(path: Path) -> str:
+    """A log as text, whatever is in it and however long it is: of a long one the beginning and the end."""
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            if size <= LOG_HEAD_BYTES + LOG_TAIL_BYTES:
+                return file.read().decode("utf-8", "replace")
+            head = file.read(LOG_HEAD_BYTES).decode("utf-8", "replace")
+            file.seek(size - LOG_TAIL_BYTES)
+            tail = file.read(LOG_TAIL_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return f"{head}\n[{(size - LOG_HEAD_BYTES - LOG_TAIL_BYTES) // 2**20} MiB left out]\n{tail}"
 
 
 @contextlib.contextmanager
