@@ -13,6 +13,7 @@ import typer
 
 from experiments.errors import EXIT_INTERRUPTED, EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, DynoError, Interrupted
 from flows.cli_compare import compare
+from flows.cli_images import images
 from flows.cli_store import store_app
 from flows.terminal import File, Json
 from flows.terminal import console as _console
@@ -396,6 +397,9 @@ def engines(as_json: Json = False) -> None:
         _print_json({"engines": rows})
     else:
         _console().print(rows_table(rows))
+
+
+app.command()(images)
 
 
 @app.command()

@@ -139,6 +139,7 @@ def guarded_process(
                 stdout=output,
                 stderr=output,
                 env=dict(env),
+                cwd=log.parent if container else None,  # conmon of podman 4 leaves a file `oom` where it is started
                 pass_fds=(read_end,),
                 start_new_session=True,
             )
