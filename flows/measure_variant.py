@@ -122,13 +122,21 @@ def _prepare(ledger: Ledger) -> tuple[Loadable, Path]:
     with ledger.during("quantize"):
         checkpoint = quantize(variant, model, home.artifacts, environment)
     with ledger.during("build"):
-        loadable = build(variant, checkpoint.entry)
+        built = build(
+            variant,
+            checkpoint=checkpoint,
+            model=model,
+            environment=environment,
+            home=home,
+            log_file=ledger.campaign.build_log(variant.id, ledger.launch),
+        )
     ledger.provenance |= {
         "packages": {name: version for name, version, _ in environment.packages},
         "model": {"key": model.key, "bytes": model.bytes},
         "checkpoint": {"key": checkpoint.key, "bytes": checkpoint.bytes, **checkpoint.facts},
+        **({"build": dict(built.facts)} if built.facts else {}),
     }
-    return Loadable(environment, loadable), model.path
+    return Loadable(environment, built.path), model.path
 
 
 def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, tokenizer: Path | None, pool: Pool) -> CellResult:
