@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from engine_adapters.base import BuildSpec
 from experiments.errors import BuildError
 from tasks.artifacts.store import ArtifactStore
-from tests.tasks.building.toolchains import ENGINES, TOKENIZER, built
+from tasks.building.build import Inputs, build_engine
+from tests.tasks.building.toolchains import ENGINES, TOKENIZER, artifacts, built, toolchain, variant_of
 
 PROGRAM = Path(__file__).with_name("toolchains.py")
 ROOT = Path(__file__).parents[3]
@@ -130,3 +132,30 @@ def test_a_kill_ends_the_compilers_too(tmp_path: Path) -> None:
     while compiler.exists() and time.monotonic() < limit:
         time.sleep(0.05)
     assert not compiler.exists()
+
+
+def test_who_waits_for_a_build_that_is_killed_makes_it(tmp_path: Path) -> None:
+    killed = start(tmp_path, "mlc_llm", STAND_IN_HOLDS_AT="lib.so")
+    wait_for("STAND-IN writes lib.so", tmp_path)
+    waiting = start(tmp_path, "mlc_llm")
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate(timeout=PATIENCE_S)
+    answer = json.loads(waiting.communicate(timeout=PATIENCE_S)[0])
+    assert answer["was_made"]
+    assert (Path(answer["path"]) / "lib.so").read_text() == "library for llama"
+
+
+def test_commands_that_end_well_and_make_nothing_made_no_engine(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path / "artifacts")
+    spec = BuildSpec(commands=(("true",),), kind="toy engine", tokenizer_folder="tokenizer")
+    with pytest.raises(BuildError, match="ended well and left nothing"):
+        build_engine(
+            variant_of("tensorrt_llm"),
+            spec,
+            Inputs(*artifacts(store)),
+            store,
+            toolchain(tmp_path),
+            log=tmp_path / "build.log",
+            say=lambda _: None,
+        )
+    assert not leftovers(tmp_path)

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,9 @@ def toolchain(root: Path) -> Toolchain:
 
     def run(step: Step) -> Ended:
         argv = step.argv
-        if argv[1].endswith("convert_checkpoint.py"):  # the image's own path, where the script of its family lies
+        if argv[0] == sys.executable and argv[1].endswith(
+            "convert_checkpoint.py"
+        ):  # the image's own path, where the script of its family lies
             argv = (argv[0], str(STAND_INS / "convert_checkpoint.py"), Path(argv[1]).parent.name, *argv[2:])
         env = environment | dict(step.env)
         return Ended(*guarded_run(argv, env=env, log=step.log, leases=root / "leases", what="a build", cwd=step.cwd))
@@ -71,7 +72,9 @@ def toolchain(root: Path) -> Toolchain:
     return Toolchain(run, sys.executable, "packages-1", H200)
 
 
-def inputs(store: ArtifactStore, ranks: int = 2) -> Inputs:
+def artifacts(store: ArtifactStore, ranks: int = 2) -> tuple[Artifact, Artifact]:
+    """A checkpoint for so many GPUs, and the model that it is of."""
+
     def model(folder: Path) -> dict[str, Any]:
         (folder / "config.json").write_text(json.dumps(CONFIG))
         (folder / "tokenizer.json").write_bytes(TOKENIZER)
@@ -84,9 +87,7 @@ def inputs(store: ArtifactStore, ranks: int = 2) -> Inputs:
             (folder / f"rank{rank}.safetensors").write_bytes(b"weights" * 50)
         return {}
 
-    return Inputs(
-        store.get_or_make("checkpoint", {"ranks": ranks}, checkpoint), store.get_or_make("model", {"a": 1}, model)
-    )
+    return store.get_or_make("checkpoint", {"ranks": ranks}, checkpoint), store.get_or_make("model", {"a": 1}, model)
 
 
 def built(root: Path, engine: str, *, log: Path | None = None, **env: str) -> Artifact:
@@ -94,9 +95,8 @@ def built(root: Path, engine: str, *, log: Path | None = None, **env: str) -> Ar
     variant = variant_of(engine, **env)
     spec = ADAPTERS[variant.engine].build_spec(variant)
     assert spec
-    there = inputs(store)
-    if engine != "tensorrt_llm":
-        there = replace(there, checkpoint=there.model)
+    checkpoint, model = artifacts(store)
+    there = Inputs(checkpoint if engine == "tensorrt_llm" else model, model)
     where = log or root / "build.log"
     return build_engine(variant, spec, there, store, toolchain(root), log=where, say=lambda _: None)
 
