@@ -1,7 +1,7 @@
 """What an adapter is: a record of data and pure functions that describe one engine. It never acts."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -183,6 +183,9 @@ class EngineAdapter:
     the log says is really in use. `start_phases` maps phases of a start (weights, compile, capture) to regular
     expressions whose first group is how many seconds the log says that each took. `no_exact_output` is why it cannot be
     held to an output length, "" where it can: a workload that holds answers to one is then refused.
+
+    `quantizing_flags` are those of its server that quantize weights while they are loaded, each with one value: they
+    are left out for weights that are quantized already (`without_flags`).
     """
 
     name: str
@@ -201,6 +204,7 @@ class EngineAdapter:
     backend_pattern: str = ""
     start_phases: Mapping[str, str] = field(default_factory=dict)
     no_exact_output: str = ""
+    quantizing_flags: tuple[str, ...] = ()
 
 
 DEFAULT_PROFILE = EngineProfile(
@@ -259,6 +263,18 @@ def release_of(version: str) -> tuple[int, ...]:
     """The numbers of a release, pre-releases and builds left out: 1.3.0rc22 is (1, 3, 0)."""
     found = re.match(r"\d+(\.\d+)*", version)
     return tuple(int(part) for part in found[0].split(".")) if found else ()
+
+
+def without_flags(argv: Sequence[str], flags: Collection[str]) -> tuple[str, ...]:
+    """The arguments but those flags, each with its value."""
+    kept: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if word in flags:
+            next(words, None)
+        elif word.partition("=")[0] not in flags:
+            kept.append(word)
+    return tuple(kept)
 
 
 def environment_of(variant: Variant) -> tuple[tuple[str, str], ...]:

@@ -136,16 +136,24 @@ def prepare_launch(ledger: Ledger) -> tuple[Loadable, Path]:
     runs_in = _runtime(ledger, home)
     with ledger.during("quantize"):
         environment = runs_in if isinstance(runs_in, Environment) else None
-        checkpoint = quantize(variant, model, home.artifacts, environment)
+        checkpoint = quantize(variant, model, home.artifacts, environment, home.environments)
     with ledger.during("build"):
-        loadable = build(variant, checkpoint.entry)
+        built = build(
+            variant,
+            checkpoint=checkpoint,
+            model=model,
+            environment=environment,
+            home=home,
+            log_file=ledger.campaign.build_log(variant.id, ledger.launch),
+        )
     ledger.provenance |= {
         "runtime": runs_in.facts(),
         "packages": {name: version for name, version, *_ in runs_in.packages},
         "model": _weights(model),
         "checkpoint": {"key": checkpoint.key, "bytes": checkpoint.bytes, **checkpoint.facts},
+        **({"build": dict(built.facts)} if built.facts else {}),
     }
-    return Loadable(runs_in, loadable), model.path
+    return Loadable(runs_in, built.path), model.path
 
 
 def _weights(model: Artifact) -> dict[str, object]:

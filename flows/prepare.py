@@ -31,6 +31,6 @@ def prepare(order: ExperimentOrder) -> None:
             environment = None if runs_in_container(variant) else make_environment.fn(variant, home.environments)
             if environment is None:
                 pull.fn(variant)
-            quantize.fn(variant, model, home.artifacts, environment)
+            quantize.fn(variant, model, home.artifacts, environment, home.environments)
         except DynoError as error:
             log.warning("%s: %s", variant.label, error)

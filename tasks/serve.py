@@ -2,14 +2,15 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine_adapters import ADAPTERS
-from engine_adapters.base import LaunchSpec, RequestDialect
+from engine_adapters.base import LaunchSpec, RequestDialect, without_flags
 from experiments.errors import WrongVersion
 from experiments.schema.variant import Variant
+from tasks.quantization.published import read_published
 from tasks.serving.container_server import running_container
 from tasks.serving.environment import Environment
 from tasks.serving.gpu_lease import leased_gpus
@@ -41,10 +42,18 @@ class Loadable:
 
 
 @contextlib.contextmanager
-def serve(variant: Variant, *, loadable: Loadable | None, log_file: Path, leases: Path) -> Iterator[Server]:
-    """The variant's server inside the block; nothing of it after the block, unless it was there before."""
+def serve(
+    variant: Variant,
+    *,
+    loadable: Loadable | None,
+    log_file: Path,
+    leases: Path,
+    adapted: Callable[[LaunchSpec], LaunchSpec] = lambda spec: spec,
+) -> Iterator[Server]:
+    """The variant's server inside the block; nothing of it after the block, unless it was there before. `adapted` makes
+    of the launch that is measured another one, such as one with a profiler."""
     adapter = ADAPTERS[variant.engine]
-    spec, dialect = adapter.launch_spec(variant), adapter.request_dialect(variant)
+    spec, dialect = adapted(adapter.launch_spec(variant)), adapter.request_dialect(variant)
     if loadable is None:
         server = attached_server(spec, dialect, log=log_file, say=log.info)
         _check_version(server, variant)
@@ -70,6 +79,7 @@ def _started(
     gpus: tuple[GpuFacts, ...],
 ) -> contextlib.AbstractContextManager[Server]:
     what, numbers = f"the server of {variant.label}", tuple(str(gpu.index) for gpu in gpus)
+    spec = _for_these_weights(spec, variant, loadable.path)
     runs_in, model = loadable.runs_in, loadable.path
     if isinstance(runs_in, EngineImage):
         return running_container(
@@ -80,6 +90,13 @@ def _started(
         spec, dialect, python=runs_in.python, model=model, log=log_file, leases=leases, what=what, say=log.info,
         gpus=numbers,
     )  # fmt: skip
+
+
+def _for_these_weights(spec: LaunchSpec, variant: Variant, loads: Path) -> LaunchSpec:
+    """Told to quantize weights that are quantized already, an engine refuses to start, or does it twice."""
+    if not loads.is_dir() or read_published(loads) is None:
+        return spec
+    return replace(spec, argv=without_flags(spec.argv, ADAPTERS[variant.engine].quantizing_flags))
 
 
 def _check_version(server: Server, variant: Variant) -> None:

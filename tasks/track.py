@@ -60,6 +60,7 @@ def publish_cell(result: CellResult, home: Home, campaign: Campaign, invocation_
     candidates = {
         "plots": plots,
         "points": campaign.launch_folder(result.cell_id, result.launch),
+        "build.log": campaign.build_log(result.variant.id, result.launch),
         "server-files": files_beside(campaign.server_log(result.variant.id, result.launch)),
         "server.log": campaign.server_log(result.variant.id, result.launch),
     }

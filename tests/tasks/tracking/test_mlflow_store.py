@@ -15,6 +15,7 @@ from mlflow.entities import Run
 
 from experiments.errors import PublishError
 from experiments.schema.result import CellResult, CellState
+from tasks.tracking.figures import build_metrics
 from tasks.tracking.mlflow_store import TrackingStore
 
 MakeCell = Callable[..., CellResult]
@@ -244,3 +245,10 @@ def test_importing_the_store_imports_no_mlflow() -> None:
     program = "import sys, tasks.tracking.mlflow_store; print('mlflow' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "False"
+
+
+def test_what_compiling_an_engine_took_is_a_figure_of_its_cells(cell: MakeCell) -> None:
+    build = {"seconds": 93.5, "tool_seconds": 98.0, "peak_memory_bytes": 2**30, "tool_peak_memory_bytes": None}
+    found = build_metrics(cell(provenance={"build": build | {"steps": []}}))
+    assert found == {"build/seconds": 93.5, "build/tool_seconds": 98.0, "build/peak_memory_bytes": 2.0**30}
+    assert build_metrics(cell()) == {}
