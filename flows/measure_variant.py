@@ -141,7 +141,7 @@ def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, tokenizer: Pa
             dataset = download_dataset(cell.workload.prompts, Home(Path(run.home)).artifacts)
         plan = _trial_plan(ledger, cell, server, tokenizer, dataset)
         with ledger.during("warm up"):
-            preflight, rps = warm_up(plan, folder, pool, max_seconds=run.load_plan.warm_up_max_seconds)
+            preflight, rps = warm_up(plan, folder, pool, max_seconds=run.load_plan.warm_up.max_seconds)
         with ledger.during("load sweep"):
             while (point := next_point(run.load_plan, points, slos=run.slos, warm_up_rps=rps)) is not None:
                 points.append(load_sweep(point, plan, preflight, folder, run.slos, server, pool))

@@ -100,15 +100,15 @@ def _open_loop_point(plan: LoadPlan, done: Sequence[PointResult], step: int, slo
     """The next fraction of λ_max, the completed rate at the saturation point. A trace has a rate of its own."""
     ceiling = saturation_point(done)
     index = len(_of_role(done, "open_loop", "overloaded"))
-    is_trace = plan.open_loop.arrivals.kind == "trace"
-    fractions = (1.0,) if is_trace else plan.open_loop.fractions
+    is_trace = plan.open_loop.arrivals[0].kind == "trace"
+    fractions = (1.0,) if is_trace else plan.open_loop.fractions or (0.3, 0.6, 0.85, 1.1)
     if ceiling is None or not ceiling.summary.completed_rps or index >= len(fractions):
         return None
     rate = fractions[index] * ceiling.summary.completed_rps
     return LoadPoint(
         step=step,
         role="overloaded" if fractions[index] > 1 else "open_loop",
-        load=OpenLoop(arrivals=plan.open_loop.arrivals, rate_rps=None if is_trace else rate),
+        load=OpenLoop(arrivals=plan.open_loop.arrivals[0], rate_rps=None if is_trace else rate),
         stop=_stop_rule(plan, rate, at_least=_to_certify(slos, looks=sum(f <= 1 for f in fractions))),
     )
 
