@@ -8,6 +8,7 @@ from experiments.schema.result import PointResult
 from experiments.schema.slo import SLO
 from tasks.analysis.goodput import ALPHA
 from tasks.analysis.intervals import certification_requests
+from tasks.analysis.search import next_look
 
 FEWEST_REQUESTS = 8
 """However slow the engine: below that a point shows nothing."""
@@ -41,7 +42,7 @@ def next_point(
     if concurrency is not None and not _of_role(done, "open_loop", "overloaded"):
         stop = _stop_rule(plan, _foreseen_rps(done), at_least=WAVES * concurrency)
         return LoadPoint(step=step, role="saturation", load=ClosedLoop(concurrency=concurrency), stop=stop)
-    return _open_loop_point(plan, done, step, slos)
+    return _open_loop_point(plan, done, step, slos) or next_look(plan, done, slos)
 
 
 def saturation_point(done: Sequence[PointResult]) -> PointResult | None:
