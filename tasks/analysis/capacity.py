@@ -35,20 +35,27 @@ def planned_looks(plan: LoadPlan, slos: int) -> Looks:
 
 
 def capacity(
-    slo: SLO, points: Sequence[PointResult], *, looks: Looks | None = None, arrivals: ArrivalProcess | None = None
+    slo: SLO,
+    points: Sequence[PointResult],
+    *,
+    looks: Looks | None = None,
+    arrivals: ArrivalProcess | None = None,
+    known: Sequence[PointResult] = (),
 ) -> Capacity:
-    """From the points of one launch, of one arrival process where `arrivals` names it.
+    """From the points of one launch, of one arrival process where `arrivals` names it. `known` are all the points that
+    tell how fast the server is, of that launch or of others; without, `points` are.
 
     Looks share one α (Bonferroni over those planned, or over those taken where there was no plan), those that could
     certify theirs and those that could refute theirs. Certified rates lie below the lowest refuted one. The synchronous
     point may refute: a limit that one request at a time breaks is broken at every rate.
     """
-    points = [point for point in points if _is_of(point, arrivals)]
+    points = [point for point in points if is_under(point, arrivals)]
+    known = known or points
     taken = looks_at(slo, points)
     if not taken:
         return _unknown(slo, _why_no_look(slo, points))
     looks = looks or Looks(sum(may_certify(point) for point, _ in taken), len(taken))
-    judged = judge_looks(slo, taken, points, looks)
+    judged = judge_looks(slo, taken, known, looks)
     refuted = min((refuted_at(point) for point, _, verdict in judged if verdict == "refuted"), default=None)
     certified = max(
         (
@@ -63,10 +70,11 @@ def capacity(
         return _known(slo, "certified", certified, refuted, shared)
     if refuted is not None:
         return _known(slo, "refuted", None, refuted, _why_refuted(slo, judged, refuted))
-    return _unknown(slo, _why_undecided(slo, judged, points, looks))
+    return _unknown(slo, _why_undecided(slo, judged, known, looks))
 
 
-def _is_of(point: PointResult, arrivals: ArrivalProcess | None) -> bool:
+def is_under(point: PointResult, arrivals: ArrivalProcess | None) -> bool:
+    """Whether a point is of this arrival process; of every one where its loop is closed."""
     load = point.point.load
     return arrivals is None or not isinstance(load, OpenLoop) or load.arrivals == arrivals
 

@@ -1,6 +1,6 @@
 """The search for a capacity as a pure function: from the looks taken on one launch to the next one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import exp, inf, log
 
@@ -57,21 +57,47 @@ class Search:
     seen: tuple[Seen, ...]
 
 
-def next_look(plan: LoadPlan, done: Sequence[PointResult], slos: Sequence[SLO]) -> LoadPoint | None:
+def next_look(
+    plan: LoadPlan, done: Sequence[PointResult], slos: Sequence[SLO], launch: int | None = None
+) -> LoadPoint | None:
     """None once every capacity is known to the resolution, or looks or budget are spent. SLO after SLO under the first
-    arrival process, then under the others; the budget is shared by those that are still open."""
-    asked = plan.capacity
-    if asked is None or not slos or ceiling_rps(done) is None:
+    arrival process, then under the others; the budget is shared by those that are still open.
+
+    A search belongs to one launch: `launch` begins anew what another one left open, and where the others looked says
+    only where to look first. None stands for the launch of all points.
+    """
+    if plan.capacity is None or ceiling_rps(done) is None:
         return None
-    states = [_state(plan, slo, process, done, len(slos)) for process in plan.open_loop.arrivals for slo in slos]
-    unfinished = [state for state in states if not _is_over(state, asked.resolution, asked.max_looks)]
-    left_s = asked.budget_seconds - spent_s(done)
+    asked = [(slo, process) for process in plan.open_loop.arrivals for slo in slos]
+    others = {point.launch for point in done if point.point.role == "capacity"} - {launch} if launch is not None else ()
+    unfinished = [one for one in asked if not any(_is_finished(plan, one, done, len(slos), other) for other in others)]
+    return next(iter(_looks(plan, unfinished, done, len(slos), launch)), None)
+
+
+def _is_finished(
+    plan: LoadPlan, asked: tuple[SLO, ArrivalProcess], done: Sequence[PointResult], slos: int, launch: int
+) -> bool:
+    return not list(_looks(plan, [asked], done, slos, launch))
+
+
+def _looks(
+    plan: LoadPlan,
+    asked: Sequence[tuple[SLO, ArrivalProcess]],
+    done: Sequence[PointResult],
+    slos: int,
+    launch: int | None,
+) -> Iterator[LoadPoint]:
+    """What each search that is still open would look at next."""
+    assert plan.capacity is not None
+    own = [point for point in done if launch is None or point.launch == launch]
+    states = [_state(plan, slo, process, done, own, slos) for slo, process in asked]
+    unfinished = [state for state in states if not _is_over(state, plan.capacity.resolution, plan.capacity.max_looks)]
+    left_s = plan.capacity.budget_seconds - spent_s(own)
     for state in unfinished:
-        look = _look(plan, state, done, left_s / len(unfinished), len(slos))
+        look = _look(plan, state, done, left_s / len(unfinished), slos)
         if look is not None:
             load = OpenLoop(arrivals=state.process, rate_rps=look[0])
-            return LoadPoint(step=len(done), role="capacity", load=load, stop=look[1], slo=str(state.slo))
-    return None
+            yield LoadPoint(step=len(done), role="capacity", load=load, stop=look[1], slo=str(state.slo))
 
 
 def spent_s(done: Sequence[PointResult]) -> float:
@@ -79,15 +105,20 @@ def spent_s(done: Sequence[PointResult]) -> float:
     return sum(point.point.stop.seconds or 0.0 for point in done if point.point.role == "capacity")
 
 
-def _state(plan: LoadPlan, slo: SLO, process: ArrivalProcess, done: Sequence[PointResult], slos: int) -> Search:
+def _state(
+    plan: LoadPlan,
+    slo: SLO,
+    process: ArrivalProcess,
+    done: Sequence[PointResult],
+    of_launch: Sequence[PointResult],
+    slos: int,
+) -> Search:
     ceiling = ceiling_rps(done) or 0.0
-    found = capacity(slo, done, looks=planned_looks(plan, slos), arrivals=process)
-    taken = [look for look in looks_at(slo, done) if _is_of(look, process)]
-    seen = tuple(_seen(look, slo) for look in taken)
-    at = crossing(seen, ceiling)
+    found = capacity(slo, of_launch, looks=planned_looks(plan, slos), arrivals=process, known=done)
+    seen = tuple(_seen(look, slo) for look in looks_at(slo, done) if _arrivals_of(look[0]) == process)
     own = [
         point
-        for point in done
+        for point in of_launch
         if point.point.role == "capacity" and point.point.slo == str(slo) and _arrivals_of(point) == process
     ]
     undecided = tuple(
@@ -95,16 +126,13 @@ def _state(plan: LoadPlan, slo: SLO, process: ArrivalProcess, done: Sequence[Poi
         for point in own
         if _is_between(_asked_rps(point), found.certified_rps, found.refuted_rps)
     )
+    at = crossing(seen, ceiling)
     return Search(slo, process, found.certified_rps, found.refuted_rps, at, ceiling, len(own), undecided, seen)
 
 
 def _arrivals_of(point: PointResult) -> ArrivalProcess | None:
     load = point.point.load
     return load.arrivals if isinstance(load, OpenLoop) else None
-
-
-def _is_of(look: Look, process: ArrivalProcess) -> bool:
-    return _arrivals_of(look[0]) == process
 
 
 def _asked_rps(point: PointResult) -> float:
@@ -223,4 +251,4 @@ def _wanted_s(state: Search, done: Sequence[PointResult], rate: float, alpha: fl
     worth = max(0.02, nearest.effective_n / nearest.n) if nearest is not None and nearest.n else 1.0
     memory = memory_s(done, state.process, min(rate, HEAVY * state.ceiling) if rate > state.crossing else rate)
     needed = certification_requests(state.slo.percentile, OVER, alpha)
-    return MARGIN * needed * max(memory, 1 / rate / worth) * TWICE ** len(state.undecided)
+    return MARGIN * needed * max(memory, 1 / rate / worth) * float(TWICE ** len(state.undecided))
