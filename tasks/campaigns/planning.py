@@ -96,7 +96,7 @@ def _context(variant: Variant) -> int | None:
 def plan_cells(experiment: Experiment, campaign: Campaign, *, retry: bool = False) -> list[PlannedCell]:
     """Every cell of an experiment, in its order."""
     cells = experiment.cells()
-    due = {cell.id for cell in to_measure(campaign, cells, retry=retry)}
+    due = {cell.id for cell in to_measure(campaign, cells, retry=retry, launches=experiment.load_plan.launches)}
     return [_planned(cell, cell.id in due, campaign) for cell in cells]
 
 
