@@ -15,6 +15,7 @@ DECLARED = ("engine_version", "quantization", "hardware")
 """What only the person knows who runs it: it is on record as said by them, and dyno does not check it."""
 
 LAUNCH_ONLY = (
+    "engine_backend",
     "engine_profile",
     "tensor_parallel",
     "pipeline_parallel",

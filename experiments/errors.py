@@ -6,7 +6,9 @@
     - DownloadError          a model's source did not give it
     - QuantizationError      a checkpoint could not be made, or is not what was asked for
     - BuildError             an engine could not be compiled, or its environment not made
+    - PullError              an engine's image could not be had
     - LaunchError            a server did not become ready
+      + WrongVersion         it is another release than the one that was asked for
   x MeasurementError    (4)  a server ran, and the measurement of it did not succeed
     - ServerDied             the server ended while it was measured
     - WrongAnswer            the server answers, but not what was asked of it
@@ -17,6 +19,8 @@ Ctrl-C exits with 130.
 
 from dataclasses import dataclass
 
+from experiments.schema.failure import FailureClass
+
 EXIT_OK = 0
 EXIT_INPUT = 2
 EXIT_SETUP = 3
@@ -25,23 +29,42 @@ EXIT_INTERRUPTED = 130
 
 
 class DynoError(Exception):
-    """What, where and what to do; `stage` names the stage of the pipeline, `log_excerpt` the engine's last words."""
+    """What, where and what to do; `stage` names the stage of the pipeline, `log_excerpt` the engine's last words.
+
+    `failure_class` is what the code that raises it knows of the cause, or the symptom that it saw. `exit_status` is
+    that of a server that has ended (128 + n: by signal n), `oom_killed` whether the kernel ended one for its memory
+    while it ran."""
 
     exit_code = EXIT_SETUP
     stage = ""
+    failure_class: FailureClass | None = None
 
-    def __init__(self, message: str, *, log_excerpt: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        log_excerpt: str = "",
+        failure_class: FailureClass | None = None,
+        exit_status: int | None = None,
+        oom_killed: bool = False,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.log_excerpt = log_excerpt
+        self.failure_class = failure_class or self.failure_class
+        self.exit_status = exit_status
+        self.oom_killed = oom_killed
 
     def __reduce__(self) -> tuple[object, ...]:
         # Prefect pickles exceptions into states; keyword-only arguments need telling.
-        return (_rebuild, (type(self), self.message, self.log_excerpt))
+        facts = {"failure_class": self.failure_class, "exit_status": self.exit_status, "oom_killed": self.oom_killed}
+        return (_rebuild, (type(self), self.message, self.log_excerpt, facts))
 
 
-def _rebuild(kind: type[DynoError], message: str, log_excerpt: str) -> DynoError:
-    return kind(message, log_excerpt=log_excerpt)
+def _rebuild(kind: type[DynoError], message: str, log_excerpt: str, facts: dict[str, object]) -> DynoError:
+    error = kind(message, log_excerpt=log_excerpt)
+    vars(error).update(facts)
+    return error
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +111,22 @@ class BuildError(SetupError):
     stage = "build"
 
 
+class PullError(SetupError):
+    """An engine's image could not be had."""
+
+    stage = "pull"
+
+
 class LaunchError(SetupError):
     """A server did not become ready."""
 
     stage = "launch"
+
+
+class WrongVersion(LaunchError):
+    """What was started is another release than the one that was asked for: its numbers would bear another's name."""
+
+    failure_class = FailureClass.WRONG_VERSION
 
 
 class MeasurementError(DynoError):
@@ -109,6 +144,7 @@ class WrongAnswer(MeasurementError):
     """The server answers, but not what was asked of it."""
 
     stage = "warm up"
+    failure_class = FailureClass.WRONG_OUTPUT
 
 
 class PublishError(DynoError):

@@ -10,7 +10,11 @@ from experiments.schema.model import Model
 
 
 class Quantization(StrEnum):
-    """The precision of the weights, in neutral words; each engine's adapter says which artifact that means for it."""
+    """The precision of the weights, in neutral words; each engine's adapter says which artifact that means for it.
+
+    `w4a16` are 4-bit integers in groups that were rounded, or chosen by GPTQ: numbers other than those of AWQ. `mxfp4`
+    is used as it is published, and never made.
+    """
 
     BF16 = "bf16"
     F16 = "f16"
@@ -19,6 +23,8 @@ class Quantization(StrEnum):
     INT8 = "int8"
     W8A8 = "w8a8"
     INT4_AWQ = "int4_awq"
+    W4A16 = "w4a16"
+    MXFP4 = "mxfp4"
     NF4 = "nf4"
     Q8_0 = "q8_0"
     Q6_K = "q6_k"
@@ -39,7 +45,10 @@ EndpointURL = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.\[\]:_-]+(/[A-
 
 
 class Variant(Spec):
-    """Engine and version, model, quantization, parallelism, flags, hardware. None means: the engine's own default."""
+    """Engine and version, model, quantization, parallelism, flags, hardware. None means: the engine's own default.
+
+    `engine_backend` is one of an engine's several executors, by its own name for it: pytorch, tensorrt, turbomind.
+    """
 
     engine: Name
     engine_version: Name
@@ -48,6 +57,7 @@ class Variant(Spec):
     hardware: Name = "cpu"
     runtime: Literal["environment", "container", "endpoint"] = "environment"
     endpoint_url: EndpointURL | None = None
+    engine_backend: Name | None = None
     engine_profile: Name = "default"
     tensor_parallel: Annotated[int, Field(ge=1)] = 1
     pipeline_parallel: Annotated[int, Field(ge=1)] = 1
@@ -70,8 +80,11 @@ class Variant(Spec):
         """What makes this the system that it is: names that people chose are left out."""
         body = self.model_dump(mode="json")
         body["model"] = self.model.source.model_dump(mode="json")
-        if self.endpoint_url is None:
-            del body["endpoint_url"]  # what is started here is the same system whether that key exists or not
+        if self.model.calibration is not None:
+            body["calibration"] = self.model.calibration
+        for key in ("endpoint_url", "engine_backend"):
+            if body[key] is None:
+                del body[key]  # without a value it is the same system whether that key exists or not
         return body
 
     @property
@@ -81,5 +94,6 @@ class Variant(Spec):
 
     @property
     def label(self) -> str:
-        """For tables: engine, version, model, quantization."""
-        return f"{self.engine} {self.engine_version} · {self.model.name} · {self.quantization}"
+        """For tables: engine, version, back end where one is named, model, quantization."""
+        engine = " ".join(filter(None, (self.engine, self.engine_version, self.engine_backend)))
+        return f"{engine} · {self.model.name} · {self.quantization}"

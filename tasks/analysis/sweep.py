@@ -48,13 +48,13 @@ def next_point(
     step = len(done)
     synchronous = _of_role(done, "synchronous")
     if not synchronous:
-        stop = _stop_rule(plan, warm_up_rps)
+        stop = stop_rule(plan, warm_up_rps)
         return LoadPoint(step=step, role="synchronous", load=ClosedLoop(concurrency=1), stop=stop)
     if not synchronous[-1].summary.completed_rps:
         return None
     concurrency = _next_concurrency(plan, done)
     if concurrency is not None and not _of_role(done, "open_loop", "overloaded"):
-        stop = _stop_rule(plan, _foreseen_rps(done), at_least=WAVES * concurrency)
+        stop = stop_rule(plan, _foreseen_rps(done), at_least=WAVES * concurrency)
         return LoadPoint(step=step, role="saturation", load=ClosedLoop(concurrency=concurrency), stop=stop)
     return _open_loop_point(plan, done, step, slos) or next_look(plan, done, slos, launch)
 
@@ -170,7 +170,7 @@ def _open_loop(
         step=step,
         role="overloaded" if is_over else "open_loop",
         load=OpenLoop(arrivals=process, rate_rps=None if fraction is None else rate),
-        stop=_stop_rule(plan, rate, at_least=0 if is_over else _to_certify(plan, done, process, rate, slos)),
+        stop=stop_rule(plan, rate, at_least=0 if is_over else _to_certify(plan, done, process, rate, slos)),
     )
 
 
@@ -186,7 +186,7 @@ def _to_certify(
     return max(needed, ceil(min(MARGIN * needed * memory, plan.max_seconds) * rate))
 
 
-def _stop_rule(plan: LoadPlan, foreseen_rps: float | None, *, at_least: int = 0) -> StopRule:
+def stop_rule(plan: LoadPlan, foreseen_rps: float | None, *, at_least: int = 0) -> StopRule:
     """Requests for `requests_per_point` and for `min_seconds` at the rate foreseen, within `max_seconds` of it."""
     wanted = max(plan.requests_per_point, at_least)
     if foreseen_rps is None:

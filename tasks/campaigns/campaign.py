@@ -9,16 +9,20 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
 from experiments.schema.experiment import Cell
+from experiments.schema.failure import FailureClass
 from experiments.schema.result import CellResult, CellState, PointResult
 
 KEPT = frozenset({CellState.MEASURED, CellState.INVALID, CellState.FAILED})
-RETRIED = frozenset({CellState.FAILED, CellState.INVALID})
 POINT = "point.json"
 BEGUN = "begun-with-launch"
+
+Retry = Literal["", "what may pass", "all"]
+"""Which failed cells are due again: none; those whose class says that another launch may come out otherwise; every."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +126,25 @@ def all_results(root: Path) -> Iterator[CellResult]:
         yield from campaign.results()
 
 
-def to_measure(campaign: Campaign, cells: tuple[Cell, ...], *, retry: bool = False, launches: int = 1) -> list[Cell]:
+def to_measure(campaign: Campaign, cells: tuple[Cell, ...], *, retry: Retry = "", launches: int = 1) -> list[Cell]:
     """The cells that have no result to be kept, and those measured on fewer launches than are asked for; with `retry`,
-    those that failed or are invalid, and no others."""
-    chosen = []
-    for cell in cells:
-        result = campaign.result(cell.id)
-        state = result.state if result else None
-        lacks = state is CellState.MEASURED and result is not None and rounds_measured(result) < launches
-        if (state in RETRIED) if retry else (state not in KEPT or lacks):
-            chosen.append(cell)
-    return chosen
+    those that were tried and are to be tried again."""
+    results = [(cell, campaign.result(cell.id)) for cell in cells]
+    if retry:
+        return [cell for cell, result in results if result is not None and is_retried(result, retry)]
+    return [cell for cell, result in results if result is None or not _is_kept(result, launches)]
+
+
+def _is_kept(result: CellResult, launches: int) -> bool:
+    is_short = result.state is CellState.MEASURED and rounds_measured(result) < launches
+    return result.state in KEPT and not is_short
+
+
+def is_retried(result: CellResult, retry: Retry) -> bool:
+    """Invalid and interrupted cells always. A failure that was kept before failures had classes counts as unknown."""
+    if result.state is CellState.FAILED:
+        return retry == "all" or (result.failure_class or FailureClass.UNKNOWN).may_be_retried
+    return result.state in (CellState.INVALID, CellState.INTERRUPTED)
 
 
 def rounds_measured(result: CellResult) -> int:
