@@ -19,6 +19,7 @@ from engine_adapters.base import (
     RequestDialect,
     UnsupportedVariant,
     environment_of,
+    no_draft_model,
     on_gpus,
     refuse,
     release_of,
@@ -210,7 +211,7 @@ def _refuse(variant: Variant) -> None:
         "expert_parallel": sharing and "the experts are shared out within tensor_parallel, which it must divide",
         "quantization": old_gpu and f"{variant.hardware} has no FP8 tensor cores",
     }
-    refuse("TensorRT-LLM", variant, on_gpus(variant) | refusals)
+    refuse("TensorRT-LLM", variant, on_gpus(variant) | no_draft_model(variant) | refusals)
     if _is_compiled(variant):
         refuse("TensorRT-LLM with a compiled engine", variant, _refusals_of_engines(variant))
         if variant.quantization in DTYPES and not _family(variant):

@@ -112,8 +112,9 @@ def guarded_process(
     what: str,
     grace_s: float = 5.0,
     container: Container | None = None,
+    cwd: Path | None = None,
 ) -> Iterator[GuardedProcess]:
-    """Runs `argv` until the block ends, however it ends; nothing of it is left then, nor of its `container`.
+    """Runs `argv` in `cwd` until the block ends, however it ends; nothing of it is left then, nor of its `container`.
 
     Output goes to the file `log`: an inherited pipe would outlive its reader. Raises OSError where the guard itself
     cannot start; a command that cannot start shows as exit status 127.
@@ -139,7 +140,7 @@ def guarded_process(
                 stdout=output,
                 stderr=output,
                 env=dict(env),
-                cwd=log.parent if container else None,  # conmon of podman 4 leaves a file `oom` where it is started
+                cwd=cwd or (log.parent if container else None),  # podman 4's conmon leaves a file `oom` there
                 pass_fds=(read_end,),
                 start_new_session=True,
             )

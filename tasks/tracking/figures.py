@@ -61,6 +61,15 @@ def checkpoint_metrics(cell: CellResult) -> dict[str, float]:
     return {name: float(value) for name, value in figures.items() if isinstance(value, (int, float))}
 
 
+BUILD_FIGURES = ("seconds", "tool_seconds", "peak_memory_bytes", "tool_peak_memory_bytes", "bytes")
+
+
+def build_metrics(cell: CellResult) -> dict[str, float]:
+    """What compiling its engine took and gave; empty where nothing was compiled."""
+    build = cell.provenance.get("build", {})
+    return {f"build/{name}": float(build[name]) for name in BUILD_FIGURES if build.get(name) is not None}
+
+
 def _latencies(summary: TrialSummary) -> dict[str, float | None]:
     """ttft_ms.p95 becomes ttft_p95_ms."""
     distributions = {**summary.latencies, "lateness_ms": summary.lateness_ms}
@@ -88,6 +97,7 @@ def tags(cell: CellResult) -> dict[str, str]:
         "dyno.reasons": "; ".join(cell.reasons),
         "engine": variant.engine,
         "engine_version": variant.engine_version,
+        "engine_backend": variant.engine_backend or "",
         "model": variant.model.name,
         "quantization": variant.quantization.value,
         "hardware": variant.hardware,
@@ -105,7 +115,7 @@ def run_status(state: CellState) -> str:
 def run_name(cell: CellResult) -> str:
     """What differs from cell to cell comes first: the UI cuts long names."""
     variant = cell.variant
-    engine = f"{variant.engine} {variant.engine_version}"
+    engine = " ".join(filter(None, (variant.engine, variant.engine_version, variant.engine_backend)))
     return " · ".join((variant.quantization.value, cell.workload.name, variant.model.name, engine))
 
 
