@@ -15,8 +15,11 @@ from experiments.schema.base import content_id
 from experiments.schema.load import ClosedLoop, StopRule
 from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
 from experiments.schema.result import CellResult, CellState, PointResult
+from flows.diagnosis import measured_machine
 from tasks.analyse import analyse
+from tasks.analysis.model_shape import kept_config
 from tasks.analysis.sweep import next_point
+from tasks.artifacts.model_files import read_config
 from tasks.build import build, make_environment
 from tasks.campaigns.campaign import Campaign
 from tasks.campaigns.home import Home
@@ -27,7 +30,7 @@ from tasks.loadgen.plan import Endpoint, TrialPlan
 from tasks.loadgen.pool import Pool
 from tasks.quantize import quantize
 from tasks.serve import Loadable, is_there_already, launched, serve
-from tasks.serving.provenance import machine, software
+from tasks.serving.provenance import software
 from tasks.serving.server import Server
 from tasks.teardown import teardown
 from tasks.track import track
@@ -59,7 +62,7 @@ def _measure(run: ExperimentOrder, order: VariantOrder, campaign: Campaign) -> l
     while len(results) < len(order.cells):
         pending = order.cells[len(results) :]
         ledger = Ledger(run, order.variant, campaign, campaign.next_launch(order.variant.id), str(flow_run.id or ""))
-        ledger.provenance = {"machine": machine(), "software": software()}
+        ledger.provenance = {"machine": measured_machine(Home(Path(run.home))), "software": software()}
         results += _on_one_launch(ledger, pending)
     return results
 
@@ -125,7 +128,7 @@ def _prepare(ledger: Ledger) -> tuple[Loadable, Path]:
         loadable = build(variant, checkpoint.entry)
     ledger.provenance |= {
         "packages": {name: version for name, version, _ in environment.packages},
-        "model": {"key": model.key, "bytes": model.bytes},
+        "model": {"key": model.key, "bytes": model.bytes, "config": kept_config(read_config(model.path) or {})},
         "checkpoint": {"key": checkpoint.key, "bytes": checkpoint.bytes, **checkpoint.facts},
     }
     return Loadable(environment, loadable), model.path

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from experiments.schema.base import Spec
+from experiments.schema.bound import CellBounds, CellCost, PointBound, TokenCost
 from experiments.schema.failure import FailureClass
 from experiments.schema.load import LoadPoint
 from experiments.schema.variant import Variant
@@ -173,6 +174,8 @@ class PointResult(Spec):
     honoured: dict[str, bool | str | None] = Field(default_factory=dict)
     imported_from: ImportedFrom | None = None
     unknown: tuple[str, ...] = ()
+    bound: PointBound | None = None
+    cost: TokenCost | None = None
 
 
 class Capacity(Spec):
@@ -208,6 +211,9 @@ class CellResult(Spec):
     headlines: dict[str, float] = Field(default_factory=dict)
     headline_reasons: dict[str, str] = Field(default_factory=dict)
     capacities: tuple[Capacity, ...] = ()
+    bounds: CellBounds | None = None
+    bound_reason: str = ""
+    cost: CellCost | None = None
     stages_s: dict[str, float] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
     started_at: str = ""
