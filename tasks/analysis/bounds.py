@@ -89,11 +89,14 @@ def subject_of(
 
 
 def _cpu_bandwidth(measured: Sequence[Mapping[str, float]], shape: ModelShape, precision: Precision) -> float | None:
-    """That of the largest working set which is no larger than the weights: a small model is read from a cache."""
+    """That of a working set no larger than the weights: a small model is read from a cache. What a larger set is read
+    at, a smaller one can be too, whatever was measured of it on a busy machine."""
     weights = shape.matmul_active * precision.layer_bytes
-    by_size = sorted((entry["working_set_bytes"], entry["gb_per_s"]) for entry in measured)
-    smaller = [speed for size, speed in by_size if size <= weights]
-    return (smaller[-1] if smaller else by_size[0][1]) * 1e9 if by_size else None
+    sizes = sorted(entry["working_set_bytes"] for entry in measured)
+    if not sizes:
+        return None
+    chosen = max((size for size in sizes if size <= weights), default=sizes[0])
+    return max(entry["gb_per_s"] for entry in measured if entry["working_set_bytes"] >= chosen) * 1e9
 
 
 def _machine(variant: Variant, hardware: Hardware, precision: Precision, cpu_bandwidth: float | None) -> Machine:

@@ -94,4 +94,4 @@ def _demand_lines(demand: Mapping[str, Any] | None) -> list[str]:
 def money(dollars: tuple[float, float] | list[float]) -> str:
     """One price, or the range of prices that was found."""
     low, high = dollars
-    return f"${number(low)}" if low == high else f"${number(low)}–{number(high)}"
+    return f"${number(low)}" if low == high else f"${number(low)}–${number(high)}"

@@ -85,6 +85,13 @@ def test_on_this_cpu_the_bound_rests_on_what_was_measured_here(home: Home) -> No
     assert body["latency_floor_ms"] == pytest.approx(7_504_924_672 * 34 / 32 / 8e9 * 1e3)
 
 
+def test_the_best_measurement_of_a_machine_stands(home: Home) -> None:
+    for first, second in ((5.0, 9.0), (7.0, 3.0)):
+        speeds = [{"working_set_bytes": 1.0, "gb_per_s": first}, {"working_set_bytes": 2.0, "gb_per_s": second}]
+        keep_bandwidth(home, machine(), speeds)
+    assert [one["gb_per_s"] for one in known_bandwidth(home, machine())] == [7.0, 9.0]
+
+
 def test_a_measurement_of_another_machine_is_not_taken(home: Home) -> None:
     keep_bandwidth(home, {**machine(), "cpu": "another"}, [{"working_set_bytes": 1.0, "gb_per_s": 1.0}])
     assert known_bandwidth(home, machine()) == []
@@ -113,8 +120,8 @@ def cell(home: Home) -> CellResult:
     )  # fmt: skip
     made = CellResult(
         cell_id="abc123", experiment="mine", campaign="mine-1", launch=1, state=CellState.MEASURED,
-        variant=Variant(engine="vllm", engine_version="1", model=Model(name="m", source=SyntheticSource(kind="synthetic")),
-                        quantization=Quantization.BF16, hardware="h100-sxm"),
+        variant=Variant(engine="vllm", engine_version="1", quantization=Quantization.BF16, hardware="h100-sxm",
+                        model=Model(name="m", source=SyntheticSource(kind="synthetic"))),
         workload=Workload(name="w", prompt_tokens=900, output_tokens=100),
         points=(PointResult(point=point, summary=summary, directory="0", started_at=""),),
         capacities=(Capacity(slo="ttft:p95<300ms", name="fast", verdict="certified", certified_rps=10.0),
