@@ -150,6 +150,9 @@ def _refuse(variant: Variant) -> None:
         "pipeline_parallel": variant.pipeline_parallel > 1 and "it has tensor, data and expert parallelism",
         "expert_parallel": variant.expert_parallel not in (1, ranks) and spread,
         "kv_cache_dtype": (cache not in (None, *takes) and f"with {backend} it takes {', '.join(takes)}") or old_fp8,
+        "gpu_memory_fraction": variant.gpu_memory_fraction == 1
+        and backend == PYTORCH
+        and f"{PYTORCH} leaves some of the memory that is free: less than 1",
         "chunked_prefill": variant.chunked_prefill is False and "it always splits prompts",
         "dummy_weights": variant.dummy_weights and "it loads real weights only; use a synthetic model source",
         "seed": variant.seed is not None and "its server takes a seed with each request only",
