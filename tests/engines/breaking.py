@@ -5,7 +5,7 @@ import json
 import shutil
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine_adapters.base import LaunchSpec
@@ -36,7 +36,6 @@ class Breakage:
     env: tuple[tuple[str, str], ...] = ()
     memory_gib: float = 0.0
     start_timeout_s: float = 120.0
-    full_disk: str = field(default="")
 
     def spec(self, spec: LaunchSpec) -> LaunchSpec:
         """The launch as it is to fail."""
@@ -300,7 +299,7 @@ VLLM_CPU = (
     ("timeout", C.TIMEOUT, "3 s to start", {"start_timeout_s": 3.0}),
 )
 BREAKAGES = [
-    Breakage(engine, name, failure_class, how, **fields)  # type: ignore[arg-type]
+    Breakage(engine, name, failure_class, how, **fields)
     for engine, rows in (
         ("llama_cpp", LLAMA_CPP),
         ("mlx_lm", MLX),

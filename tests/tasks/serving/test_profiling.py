@@ -61,10 +61,9 @@ def server(status: int = 200) -> Iterator[tuple[str, list[tuple[str, object]]]]:
 
 
 def test_a_profiler_is_started_and_stopped_whatever_happens_between(tmp_path: Path) -> None:
-    with server() as (url, told):
-        with contextlib.suppress(KeyError), profiling(url, PROFILER, tmp_path):
-            told.append(("requests", None))
-            raise KeyError
+    with server() as (url, told), contextlib.suppress(KeyError), profiling(url, PROFILER, tmp_path):
+        told.append(("requests", None))
+        raise KeyError
     assert told == [("/start", {"output_dir": str(tmp_path), "num_steps": 5}), ("requests", None), ("/stop", None)]
 
 
