@@ -1,7 +1,7 @@
 """What an adapter is: a record of data and pure functions that describe one engine. It never acts."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,6 +21,9 @@ class UnsupportedVariant(Exception):
 CheckpointFormat = Literal["safetensors", "gguf", "compressed_tensors", "modelopt", "tensorrt_llm", "bitsandbytes"]
 """`safetensors` are the model's own files as they are, pre-quantized ones included; `modelopt` is its Hugging Face
 export, `tensorrt_llm` its checkpoint for trtllm-build."""
+
+MetricsDialect = Literal["prometheus", "json_iterations"]
+"""How metrics are told: Prometheus' text format, or TensorRT-LLM's list of iterations in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +174,18 @@ class EngineAdapter:
     `launch_spec`, `checkpoint` and `build_spec` raise UnsupportedVariant with the reason; no field of a variant is
     silently ignored (tests/engine_adapters/test_contract.py). A checkpoint of None: the server has its model already.
     `metric_names` maps our names of gauges and counters to those of the engine's /metrics: `prompt_tokens` where it
-    counts all, cached ones included, `uncached_prompt_tokens` where it counts the others. `release_package` is the
-    distribution whose version is the engine's.
+    counts all, cached ones included, `uncached_prompt_tokens` where it counts the others. In `metrics_dialect`
+    "json_iterations" a name is the path of a field (`kvCacheStats.usedNumBlocks`); `a/b` is a quotient in both. A share
+    such as `kv_cache_usage` is from 0 to 1. `release_package` is the distribution whose version is the engine's.
 
     `failure_patterns` name causes of failure in its log, the likeliest first. `profiles` are the named sets of flags
     that it ships beside `default`. `backend_pattern` is a regular expression whose first group is the backend that
     the log says is really in use. `start_phases` maps phases of a start (weights, compile, capture) to regular
     expressions whose first group is how many seconds the log says that each took. `no_exact_output` is why it cannot be
     held to an output length, "" where it can: a workload that holds answers to one is then refused.
+
+    `quantizing_flags` are those of its server that quantize weights while they are loaded, each with one value: they
+    are left out for weights that are quantized already (`without_flags`).
     """
 
     name: str
@@ -189,6 +196,7 @@ class EngineAdapter:
     build_spec: Callable[[Variant], BuildSpec | None]
     request_dialect: Callable[[Variant], RequestDialect]
     metric_names: Mapping[str, str] = field(default_factory=dict)
+    metrics_dialect: MetricsDialect = "prometheus"
     release_package: str = ""
     failure_patterns: tuple[FailurePattern, ...] = ()
     profiles: tuple[EngineProfile, ...] = ()
@@ -196,6 +204,26 @@ class EngineAdapter:
     backend_pattern: str = ""
     start_phases: Mapping[str, str] = field(default_factory=dict)
     no_exact_output: str = ""
+    quantizing_flags: tuple[str, ...] = ()
+
+
+DEFAULT_PROFILE = EngineProfile(
+    name="default", author="the engine's own authors", reason="the engine as it comes", source="no flags are added"
+)
+"""What every engine has, and a variant that names no other gets."""
+
+
+def profile_of(title: str, profiles: tuple[EngineProfile, ...], variant: Variant) -> EngineProfile:
+    """The profile that the variant names, of `default` and these. Raises UnsupportedVariant, naming all, where there is
+    none of that name."""
+    known = {profile.name: profile for profile in (DEFAULT_PROFILE, *profiles)}
+    found = known.get(variant.engine_profile)
+    if found is None:
+        names = ", ".join(known)
+        raise UnsupportedVariant(
+            f"{title} has no profile {variant.engine_profile}; its profiles: {names}", field="engine_profile"
+        )
+    return found
 
 
 Refusals = Mapping[str, str | bool]
@@ -217,7 +245,6 @@ def one_cpu(variant: Variant) -> dict[str, str | bool]:
         "endpoint_url": variant.endpoint_url is not None and "dyno starts it; the engine `endpoint` attaches to a URL",
         "hardware": variant.hardware != "cpu" and "what is installed for it computes on the CPU only",
         "engine_backend": variant.engine_backend is not None and "it has one back end only",
-        "engine_profile": variant.engine_profile != "default" and "it has no tuned profile",
         **{name: getattr(variant, name) > 1 and "it runs on one device" for name in parallel},
         "gpu_memory_fraction": variant.gpu_memory_fraction is not None and "it uses no GPU",
     }
@@ -236,6 +263,18 @@ def release_of(version: str) -> tuple[int, ...]:
     """The numbers of a release, pre-releases and builds left out: 1.3.0rc22 is (1, 3, 0)."""
     found = re.match(r"\d+(\.\d+)*", version)
     return tuple(int(part) for part in found[0].split(".")) if found else ()
+
+
+def without_flags(argv: Sequence[str], flags: Collection[str]) -> tuple[str, ...]:
+    """The arguments but those flags, each with its value."""
+    kept: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if word in flags:
+            next(words, None)
+        elif word.partition("=")[0] not in flags:
+            kept.append(word)
+    return tuple(kept)
 
 
 def environment_of(variant: Variant) -> tuple[tuple[str, str], ...]:

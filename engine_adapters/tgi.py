@@ -128,5 +128,6 @@ ADAPTER = EngineAdapter(
     ),
     backend_pattern=r"Using attention (\w+) - Prefix caching",
     start_phases={"load": r"Shard ready in ([0-9.]+)s"},
+    quantizing_flags=("--quantize",),
     no_exact_output="it ends an answer where the model does, since ignore_eos is false for every request over HTTP",
 )

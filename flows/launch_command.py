@@ -5,12 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from engine_adapters import ADAPTERS
+from engine_adapters.base import LaunchSpec
 from experiments.errors import InputError
 from experiments.schema.read import read_experiment
 from experiments.schema.result import CellResult
 from experiments.schema.variant import Variant
 from tasks.campaigns.campaign import all_results
 from tasks.campaigns.home import open_home
+from tasks.serve import runs_in_container
+from tasks.serving.container import ContainerCLI, Limits, run_argv
+from tasks.serving.container_server import container_environment, container_run
+from tasks.serving.images import EngineImage
 from tasks.serving.server import HOST, LAUNCHERS, spec_environment
 
 SHIPPED = Path(__file__).parents[1] / "experiments"
@@ -48,12 +53,8 @@ def _as_measured(result: CellResult | None) -> dict[str, Any]:
     argv = list(result.provenance.get("argv", ())) if result else []
     if not result or not argv:
         return {}
-    missing = [f"{path} is gone; dyno run --force makes it again" for path in argv if path.startswith("/")]
-    notes = [
-        note
-        for note, path in zip(missing, [a for a in argv if a.startswith("/")], strict=True)
-        if not Path(path).exists()
-    ]
+    paths = [word for word in argv if word.startswith("/") and not word.startswith("/dyno/")]
+    notes = [f"{path} is gone; dyno run --force makes it again" for path in paths if not Path(path).exists()]
     return {"cell_id": result.cell_id, "argv": argv, "env": _environment(result.variant), "notes": notes}
 
 
@@ -61,6 +62,8 @@ def _as_planned(cell_id: str, variant: Variant, measured: dict[str, CellResult])
     spec = ADAPTERS[variant.engine].launch_spec(variant)
     if spec.url:
         return {"cell_id": cell_id, "argv": [], "env": {}, "notes": [f"nothing is launched: {spec.url} runs already"]}
+    if runs_in_container(variant):
+        return _planned_container(cell_id, variant, spec)
     argv = [
         str(LAUNCHERS / arg.removeprefix("{launchers}/")) if arg.startswith("{launchers}/") else arg
         for arg in spec.argv
@@ -74,5 +77,22 @@ def _as_planned(cell_id: str, variant: Variant, measured: dict[str, CellResult])
     return {"cell_id": cell_id, "argv": filled, "env": _environment(variant), "notes": [note]}
 
 
+def _planned_container(cell_id: str, variant: Variant, spec: LaunchSpec) -> dict[str, Any]:
+    image = EngineImage(ContainerCLI("docker", "docker", ""), spec.image, spec.image, "", "")
+    gpus = tuple(map(str, range(spec.gpus)))
+    run = container_run(
+        spec, image, "dyno-server", model=Path("CHECKPOINT"), files=Path("FILES"), port=8000, gpus=gpus,
+        limits=Limits(), labels=(),
+    )  # fmt: skip
+    note = (
+        "not measured yet: CHECKPOINT is what `dyno run` makes, as an absolute path, and so is FILES, where there is "
+        "one; `dyno run` starts the image by its digest, with limits of this machine and labels that name their owner"
+    )
+    argv = list(run_argv(image.cli, run))
+    return {"cell_id": cell_id, "argv": argv, "env": _environment(variant), "notes": [note]}
+
+
 def _environment(variant: Variant) -> dict[str, str]:
-    return spec_environment(ADAPTERS[variant.engine].launch_spec(variant))
+    """Of a container: what its client's `--env NAME` takes from its own."""
+    spec = ADAPTERS[variant.engine].launch_spec(variant)
+    return container_environment(spec) if runs_in_container(variant) else spec_environment(spec)

@@ -1,6 +1,7 @@
 """One variant: download, quantize, build, launch, warm up, sweep, teardown, analyse, track. One flow for all."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,39 @@ from prefect.states import Completed, Failed
 from engine_adapters import ADAPTERS
 from experiments.errors import DynoError, hidden_stop
 from experiments.schema.base import content_id
+from experiments.schema.failure import FailureClass
 from experiments.schema.load import ClosedLoop, StopRule
 from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
 from experiments.schema.result import CellResult, CellState, PointResult
 from tasks.analyse import analyse
 from tasks.analysis.sweep import next_point
+from tasks.artifacts.manifest import Artifact
 from tasks.build import build, make_environment
 from tasks.campaigns.campaign import Campaign
 from tasks.campaigns.home import Home
 from tasks.campaigns.ledger import Ledger
+from tasks.diagnose import diagnose
 from tasks.download import download, download_dataset
 from tasks.load_sweep import load_sweep, trial_seed
 from tasks.loadgen.plan import Endpoint, TrialPlan
 from tasks.loadgen.pool import Pool
+from tasks.pull import pull
 from tasks.quantize import quantize
-from tasks.serve import Loadable, is_there_already, launched, serve
+from tasks.serve import Loadable, is_there_already, launched, runs_in_container, serve
+from tasks.serving.environment import Environment
+from tasks.serving.gpus import gpu_facts
+from tasks.serving.images import EngineImage
 from tasks.serving.provenance import machine, software
 from tasks.serving.server import Server
 from tasks.teardown import teardown
+from tasks.telemetry.gpus import gpus_of_launch
 from tasks.track import track
 from tasks.warm_up import warm_up
 
 log = logging.getLogger("dyno.variant")
+
+SPOILED = frozenset({FailureClass.TIMEOUT, FailureClass.WRONG_OUTPUT, FailureClass.OUT_OF_MEMORY, FailureClass.CRASHED})
+"""After such a failure of one cell the next gets another launch, even where the server still runs."""
 
 
 @flow(name="measure-variant", flow_run_name="{order.variant.engine} {order.variant.model.name}", persist_result=False)
@@ -59,7 +71,7 @@ def _measure(run: ExperimentOrder, order: VariantOrder, campaign: Campaign) -> l
     while len(results) < len(order.cells):
         pending = order.cells[len(results) :]
         ledger = Ledger(run, order.variant, campaign, campaign.next_launch(order.variant.id), str(flow_run.id or ""))
-        ledger.provenance = {"machine": machine(), "software": software()}
+        ledger.provenance = {"machine": machine(), "gpus": gpu_facts(), "software": software()}
         results += _on_one_launch(ledger, pending)
     return results
 
@@ -75,12 +87,18 @@ def _on_one_launch(ledger: Ledger, pending: tuple[CellOrder, ...]) -> list[CellR
             _interrupted(ledger, pending[len(results) :])
             raise KeyboardInterrupt from error
         for cell in pending[len(results) :]:
-            results.append(_saved(ledger, ledger.failure(cell, error)))
-            log.error("%s: %s: %s", cell.workload.name, results[-1].stage, results[-1].cause)
+            results.append(_saved(ledger, _failed(ledger, cell, error)))
     except BaseException:
         _interrupted(ledger, pending[len(results) :])
         raise
     return results
+
+
+def _failed(ledger: Ledger, cell: CellOrder, error: Exception, points: tuple[PointResult, ...] = ()) -> CellResult:
+    log_file = ledger.campaign.server_log(ledger.variant.id, ledger.launch)
+    result = ledger.failure(cell, error, points, **diagnose(error, ledger.variant, log_file))
+    log.error("%s: %s at %s: %s", cell.workload.name, result.failure_class, result.stage, result.cause)
+    return result
 
 
 def _interrupted(ledger: Ledger, cells: tuple[CellOrder, ...]) -> None:
@@ -96,7 +114,7 @@ def _saved(ledger: Ledger, result: CellResult) -> CellResult:
 def _launch(ledger: Ledger, pending: tuple[CellOrder, ...], results: list[CellResult]) -> None:
     """Adds the result of each cell as it is measured, and stops early where the server has ended. Raises what keeps
     the launch from measuring at all."""
-    loadable, tokenizer = (None, None) if is_there_already(ledger.variant) else _prepare(ledger)
+    loadable, tokenizer = (None, None) if is_there_already(ledger.variant) else prepare_launch(ledger)
     log_file = ledger.campaign.server_log(ledger.variant.id, ledger.launch)
     leases = Home(Path(ledger.run.home)).leases
     ledger.stage = "launch"
@@ -106,37 +124,54 @@ def _launch(ledger: Ledger, pending: tuple[CellOrder, ...], results: list[CellRe
         with Pool() as pool:
             for cell in pending:
                 results.append(_saved(ledger, _measure_cell(ledger, cell, server, tokenizer, pool)))
-                if server.has_ended():
+                if server.has_ended() or results[-1].failure_class in SPOILED:
                     break
         ledger.stage = "teardown"
     teardown(server)
 
 
-def _prepare(ledger: Ledger) -> tuple[Loadable, Path]:
+def prepare_launch(ledger: Ledger) -> tuple[Loadable, Path]:
     """What the server is started from, and the folder of the model's own files."""
     home, variant = Home(Path(ledger.run.home)), ledger.variant
     with ledger.during("download"):
         model = download(variant.model, home.artifacts)
-    with ledger.during("environment"):
-        environment = make_environment(variant, home.environments)
+    runs_in = _runtime(ledger, home)
     with ledger.during("quantize"):
-        checkpoint = quantize(variant, model, home.artifacts, environment)
+        environment = runs_in if isinstance(runs_in, Environment) else None
+        checkpoint = quantize(variant, model, home.artifacts, environment, home.environments)
     with ledger.during("build"):
         built = build(
             variant,
             checkpoint=checkpoint,
             model=model,
-            environment=environment,
+            runs_in=runs_in,
             home=home,
             log_file=ledger.campaign.build_log(variant.id, ledger.launch),
         )
     ledger.provenance |= {
-        "packages": {name: version for name, version, _ in environment.packages},
-        "model": {"key": model.key, "bytes": model.bytes},
+        "runtime": runs_in.facts(),
+        "packages": {name: version for name, version, *_ in runs_in.packages},
+        "model": _weights(model),
         "checkpoint": {"key": checkpoint.key, "bytes": checkpoint.bytes, **checkpoint.facts},
         **({"build": dict(built.facts)} if built.facts else {}),
     }
-    return Loadable(environment, built.path), model.path
+    return Loadable(runs_in, built.path), model.path
+
+
+def _weights(model: Artifact) -> dict[str, object]:
+    """Which weights: the hub's commit where they are from there, and a hash of all their files anywhere."""
+    commit = model.manifest.made_from.get("commit")
+    named = {"revision": commit} if commit else {}
+    return {"key": model.key, "bytes": model.bytes, **named, "sha256": model.manifest.content_sha256}
+
+
+def _runtime(ledger: Ledger, home: Home) -> Environment | EngineImage:
+    """In a container there is nothing to install."""
+    if runs_in_container(ledger.variant):
+        with ledger.during("pull"):
+            return pull(ledger.variant)
+    with ledger.during("environment"):
+        return make_environment(ledger.variant, home.environments)
 
 
 def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, tokenizer: Path | None, pool: Pool) -> CellResult:
@@ -147,23 +182,24 @@ def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, tokenizer: Pa
     try:
         with ledger.during("download"):
             dataset = download_dataset(cell.workload.prompts, Home(Path(run.home)).artifacts)
-        plan = _trial_plan(ledger, cell, server, tokenizer, dataset)
+        plan = trial_plan(ledger, cell, server, tokenizer, dataset)
         with ledger.during("warm up"):
             preflight, rps = warm_up(plan, folder, pool, max_seconds=run.load_plan.warm_up_max_seconds)
         with ledger.during("load sweep"):
             while (point := next_point(run.load_plan, points, slos=run.slos, warm_up_rps=rps)) is not None:
                 points.append(load_sweep(point, plan, preflight, folder, run.slos, server, pool))
     except DynoError as error:
-        log.error("%s: %s", cell.workload.name, error)
-        return ledger.failure(cell, error, tuple(points))
+        return _failed(ledger, cell, server.explain(error), tuple(points))
     ledger.stage = "analyse"
     return analyse(ledger.result(cell, CellState.MEASURED, points=tuple(points)), run.slos, run.load_plan)
 
 
-def _trial_plan(
+def trial_plan(
     ledger: Ledger, cell: CellOrder, server: Server, tokenizer: Path | None, dataset: Path | None
 ) -> TrialPlan:
+    """What all trials of a cell on one launch share; load and stop rule are each point's own."""
     adapter = ADAPTERS[ledger.variant.engine]
+    spec = adapter.launch_spec(ledger.variant)
     seed = int(content_id(ledger.run.seed, cell.cell_id, ledger.run.campaign)[:8], 16)
     return TrialPlan(
         endpoint=Endpoint(server.url, server.model),
@@ -176,5 +212,7 @@ def _trial_plan(
         tokenizer=tokenizer,
         dataset=dataset,
         metric_names=adapter.metric_names,
-        metrics_path=adapter.launch_spec(ledger.variant).metrics_path,
+        metrics_path=spec.metrics_path,
+        metrics_dialect=adapter.metrics_dialect,
+        gpus=gpus_of_launch(spec.gpus, {**os.environ, **dict(spec.env)}),
     )

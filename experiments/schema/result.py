@@ -57,6 +57,8 @@ RATES = (
     "error_share",
     "cache_hit_ratio",
     "engine_cache_hit_ratio",
+    "energy_j",
+    "joules_per_output_token",
 )
 """Figures of a trial that are one number, in the order in which they are told."""
 
@@ -117,6 +119,10 @@ class TrialSummary(Spec):
 
     `mean_concurrency` is what was in flight in W, `littles_law_concurrency` what rate × residence says it should be.
     `cache_hit_ratio` is by the usage of the requests, `engine_cache_hit_ratio` by the engine's counters over the trial.
+    `energy_j` is what the launch's GPUs took in W, `joules_per_output_token` that over the output tokens of W.
+    `gpu` holds mean_power_w, mean_utilisation_percent, mean_sm_clock_mhz, max_memory_used_gib, max_temperature_c and
+    power_capped_share; `engine` mean_running_requests, max_waiting_requests, max_kv_cache_usage_ratio and preemptions:
+    each where it was told in W.
     `goodput_rps` and `attainment` count the requests that met every SLO. `error_share` is of all requests due in W.
     """
 
@@ -140,6 +146,10 @@ class TrialSummary(Spec):
     error_share: float | None = None
     cache_hit_ratio: float | None = None
     engine_cache_hit_ratio: float | None = None
+    energy_j: float | None = None
+    joules_per_output_token: float | None = None
+    gpu: dict[str, float] = Field(default_factory=dict)
+    engine: dict[str, float] = Field(default_factory=dict)
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     latencies: dict[str, Distribution] = Field(default_factory=dict)

@@ -33,13 +33,13 @@ def next_point(
     step = len(done)
     synchronous = _of_role(done, "synchronous")
     if not synchronous:
-        stop = _stop_rule(plan, warm_up_rps)
+        stop = stop_rule(plan, warm_up_rps)
         return LoadPoint(step=step, role="synchronous", load=ClosedLoop(concurrency=1), stop=stop)
     if not synchronous[-1].summary.completed_rps:
         return None
     concurrency = _next_concurrency(plan, done)
     if concurrency is not None and not _of_role(done, "open_loop", "overloaded"):
-        stop = _stop_rule(plan, _foreseen_rps(done), at_least=WAVES * concurrency)
+        stop = stop_rule(plan, _foreseen_rps(done), at_least=WAVES * concurrency)
         return LoadPoint(step=step, role="saturation", load=ClosedLoop(concurrency=concurrency), stop=stop)
     return _open_loop_point(plan, done, step, slos)
 
@@ -109,7 +109,7 @@ def _open_loop_point(plan: LoadPlan, done: Sequence[PointResult], step: int, slo
         step=step,
         role="overloaded" if fractions[index] > 1 else "open_loop",
         load=OpenLoop(arrivals=plan.open_loop.arrivals, rate_rps=None if is_trace else rate),
-        stop=_stop_rule(plan, rate, at_least=_to_certify(slos, looks=sum(f <= 1 for f in fractions))),
+        stop=stop_rule(plan, rate, at_least=_to_certify(slos, looks=sum(f <= 1 for f in fractions))),
     )
 
 
@@ -117,7 +117,7 @@ def _to_certify(slos: Sequence[SLO], *, looks: int) -> int:
     return max((certification_requests(slo.percentile, 0, ALPHA / max(looks, 1)) for slo in slos), default=0)
 
 
-def _stop_rule(plan: LoadPlan, foreseen_rps: float | None, *, at_least: int = 0) -> StopRule:
+def stop_rule(plan: LoadPlan, foreseen_rps: float | None, *, at_least: int = 0) -> StopRule:
     """Requests for `requests_per_point` and for `min_seconds` at the rate foreseen, within `max_seconds` of it."""
     wanted = max(plan.requests_per_point, at_least)
     if foreseen_rps is None:

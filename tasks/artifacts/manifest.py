@@ -48,6 +48,12 @@ class Manifest:
         """Plain data, for artifact.json and for the tracking store."""
         return {"format": FORMAT, **asdict(self)}
 
+    @property
+    def content_sha256(self) -> str:
+        """One hash for all files, names and contents: that of `sha256sum`'s lines, ordered by name."""
+        lines = "".join(f"{entry.sha256}  {name}\n" for name, entry in sorted(self.files.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         """Raises ValueError, KeyError or TypeError where `data` is no manifest of this format."""

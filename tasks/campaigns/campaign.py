@@ -9,14 +9,18 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
 from experiments.schema.experiment import Cell
+from experiments.schema.failure import FailureClass
 from experiments.schema.result import CellResult, CellState
 
 KEPT = frozenset({CellState.MEASURED, CellState.INVALID, CellState.FAILED})
-RETRIED = frozenset({CellState.FAILED, CellState.INVALID})
+
+Retry = Literal["", "what may pass", "all"]
+"""Which failed cells are due again: none; those whose class says that another launch may come out otherwise; every."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +97,19 @@ def all_results(root: Path) -> Iterator[CellResult]:
         yield from campaign.results()
 
 
-def to_measure(campaign: Campaign, cells: tuple[Cell, ...], *, retry: bool = False) -> list[Cell]:
-    """The cells that have no result to be kept; with `retry`, those that failed or are invalid, and no others."""
-    chosen = []
-    for cell in cells:
-        result = campaign.result(cell.id)
-        state = result.state if result else None
-        if (state in RETRIED) if retry else (state not in KEPT):
-            chosen.append(cell)
-    return chosen
+def to_measure(campaign: Campaign, cells: tuple[Cell, ...], *, retry: Retry = "") -> list[Cell]:
+    """The cells that have no result to be kept; with `retry`, those that were tried and are to be tried again."""
+    results = [(cell, campaign.result(cell.id)) for cell in cells]
+    if retry:
+        return [cell for cell, result in results if result is not None and is_retried(result, retry)]
+    return [cell for cell, result in results if result is None or result.state not in KEPT]
+
+
+def is_retried(result: CellResult, retry: Retry) -> bool:
+    """Invalid and interrupted cells always. A failure that was kept before failures had classes counts as unknown."""
+    if result.state is CellState.FAILED:
+        return retry == "all" or (result.failure_class or FailureClass.UNKNOWN).may_be_retried
+    return result.state in (CellState.INVALID, CellState.INTERRUPTED)
 
 
 def write_json(path: Path, body: BaseModel) -> None:

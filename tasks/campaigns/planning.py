@@ -9,11 +9,13 @@ from engine_adapters import ADAPTERS
 from engine_adapters.base import UnsupportedVariant
 from experiments.errors import InputError, Problem
 from experiments.schema.experiment import Cell, Experiment
+from experiments.schema.failure import FailureClass
 from experiments.schema.load import LoadPlan
 from experiments.schema.read import catalog, nearest
+from experiments.schema.result import CellState
 from experiments.schema.variant import Variant
 from experiments.schema.workload import Workload
-from tasks.campaigns.campaign import Campaign, to_measure
+from tasks.campaigns.campaign import Campaign, Retry, to_measure
 
 SECONDS_PER_LAUNCH = 5.0
 
@@ -25,13 +27,16 @@ class PlannedCell:
     cell: Cell
     state: Literal["to measure", "measured", "invalid", "failed", "excluded", "unsupported", "not measured"]
     reason: str = ""
+    stage: str = ""
+    failure_class: FailureClass | None = None
 
     def row(self) -> dict[str, object]:
         """For tables and JSON."""
         v, w = self.cell.variant, self.cell.workload
         names = {"cell_id": self.cell.id, "engine": v.engine, "engine_version": v.engine_version, "model": v.model.name}
         more = {"quantization": str(v.quantization), "hardware": v.hardware, "workload": w.name}
-        return {**names, **more, "state": self.state, "reason": self.reason}
+        why = {"state": self.state, "reason": self.reason, "stage": self.stage, "failure_class": self.failure_class}
+        return {**names, **more, **why}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,7 @@ def _context(variant: Variant) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def plan_cells(experiment: Experiment, campaign: Campaign, *, retry: bool = False) -> list[PlannedCell]:
+def plan_cells(experiment: Experiment, campaign: Campaign, *, retry: Retry = "") -> list[PlannedCell]:
     """Every cell of an experiment, in its order."""
     cells = experiment.cells()
     due = {cell.id for cell in to_measure(campaign, cells, retry=retry)}
@@ -115,7 +120,8 @@ def _planned(cell: Cell, is_due: bool, campaign: Campaign) -> PlannedCell:
     if result is None:
         return PlannedCell(cell, "not measured", "it has no result yet: dyno run measures it")
     reason = result.cause or "; ".join(result.reasons) if result.state != "measured" else ""
-    return PlannedCell(cell, result.state.value, reason)  # type: ignore[arg-type]
+    told = (result.stage, result.failure_class) if result.state == CellState.FAILED else ("", None)
+    return PlannedCell(cell, result.state.value, reason, *told)  # type: ignore[arg-type]
 
 
 def estimate(planned: Iterable[PlannedCell], plan: LoadPlan) -> Estimate:

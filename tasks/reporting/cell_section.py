@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from experiments.redaction import redacted
 from experiments.schema.result import CellResult, Distribution, PointResult, SLOAttainment
 from tasks.reporting.markup import Content, Markup, element
-from tasks.reporting.wording import load_text, number, slo_text
+from tasks.reporting.wording import load_text, number, outcome_text, slo_text
 
 RATES = (
     ("offered_rps", "Offered", "rps"),
@@ -39,7 +39,7 @@ class Notes:
 
 def cell_section(cell: CellResult, name: str) -> Markup:
     """Folded until asked for."""
-    outcome = f"grade {cell.grade}" if cell.grade else cell.state.value
+    outcome = f"grade {cell.grade}" if cell.grade else outcome_text(cell)
     summary = element(
         "summary",
         element("b", name),

@@ -11,7 +11,7 @@ from tasks.reporting.headlines import caveat, findings, title
 from tasks.reporting.markup import Content, Markup, element, join
 from tasks.reporting.plots import Plot, workload_plots
 from tasks.reporting.summary_table import summary_table
-from tasks.reporting.wording import SYNTHETIC_NOTE, common_label, is_synthetic, variant_names
+from tasks.reporting.wording import SYNTHETIC_NOTE, common_label, is_synthetic, outcome_text, variant_names
 
 ONE_LAUNCH = """
 Each figure is of one launch of its server: differences below 3 % between variants say nothing, and a claim about a
@@ -146,7 +146,8 @@ def _failures(cells: Sequence[CellResult], names: Mapping[str, str]) -> Content:
 
 
 def _failure(cell: CellResult, names: Mapping[str, str]) -> Markup:
-    where = f"{cell.state.value.capitalize()} at {cell.stage}" if cell.stage else cell.state.value.capitalize()
+    outcome = outcome_text(cell).capitalize()
+    where = f"{outcome} at {cell.stage}" if cell.stage else outcome
     return element(
         "div",
         element("p", element("b", f"{names[cell.variant.id]}, {cell.workload.name}")),

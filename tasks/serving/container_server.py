@@ -78,13 +78,20 @@ def container_run(
         name=name,
         command=(*spec.entrypoint[1:], *argv),
         entrypoint="python3" if entrypoint == "{python}" else entrypoint,
-        env=tuple((OFFLINE | spec_environment(spec)).items()),
+        env=tuple(container_environment(spec).items()),
         mounts=_mounts(spec, model, files),
         labels=labels,
         gpus=tuple(gpus),
         shm_gib=spec.shm_gib,
         limits=limits,
     )
+
+
+def container_environment(spec: LaunchSpec) -> dict[str, str]:
+    """All that the program inside gets beside what its image sets. Where docker's default runtime is NVIDIA's, an image
+    that asks for all GPUs gets them unless it is told `void`."""
+    hidden = {} if spec.gpus else {"NVIDIA_VISIBLE_DEVICES": "void"}
+    return OFFLINE | hidden | spec_environment(spec)
 
 
 def _inside(model: Path) -> str:

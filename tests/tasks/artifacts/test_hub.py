@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tasks.artifacts.hub import progress_text
+
 HERE = Path(__file__).parent
 
 
@@ -189,6 +191,13 @@ def test_a_gated_model_comes_with_a_token_that_no_other_host_and_no_file_sees(
     assert [path for path in tmp_path.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()] == []
 
 
+def failure_class(said: str) -> str:
+    """What a person who reads that advice would file it under."""
+    if "gated" in said or "refused access" in said:
+        return "weights_gated"
+    return "network" if "could not be fetched" in said else "weights_missing"
+
+
 @pytest.mark.parametrize(
     ("env", "advice"),
     [
@@ -229,9 +238,16 @@ def test_what_the_hub_does_not_give_says_what_to_do(
     for report, said in zip(reports, advice.values(), strict=True):
         assert report["error"] == "DownloadError"
         assert re.search(said, report["message"]), report["message"]
+        assert report["class"] == failure_class(said)
     for secret in (TOKEN, "hf_other", "user:secret"):
         assert secret not in json.dumps(reports)
     assert list((tmp_path / "store").glob(".partial-*")) == []
+
+
+def test_progress_tells_bytes_share_rate_and_what_is_left() -> None:
+    """At 10 s, 300 MB of a GB are there, 100 of which were there before: 20 MB/s, 35 s for the other 700."""
+    assert progress_text(300_000_000, 10**9, 100_000_000, 10.0) == "286.1 MiB of 953.7 MiB (30 %), 20.0 MB/s, 35 s left"
+    assert progress_text(10**8, 10**9, 10**8, 10.0) == "95.4 MiB of 953.7 MiB, nothing arrives"
 
 
 def test_offline_a_branch_is_the_commit_that_it_was_last_seen_at(start: Start) -> None:
@@ -246,6 +262,7 @@ def test_too_little_disk_is_said_before_anything_is_fetched(hub: Any, start: Sta
     report = report_of(start("org/open@main"))
     assert report["error"] == "SetupError"
     assert "disk is full: 1048576.0 GiB needed" in report["message"]
+    assert report["class"] == "disk_full"
     assert hub.asked_for("config.json") == []
 
 

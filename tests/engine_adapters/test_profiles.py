@@ -1,0 +1,50 @@
+"""Engine profiles: what a variant may name, and what of it reaches the server."""
+
+import pytest
+
+from engine_adapters import ADAPTERS
+from engine_adapters.base import EngineAdapter, EngineProfile, UnsupportedVariant, profile_of
+from experiments.schema.model import Model, SyntheticSource
+from experiments.schema.variant import Quantization, Variant
+
+MODEL = Model(name="m", source=SyntheticSource(kind="synthetic"))
+TUNED = EngineProfile(
+    name="throughput", author="its authors", reason="more at once", source="1.0, tuning page", flags=(("--a", "1"),)
+)
+
+
+def named(profile: str) -> Variant:
+    return Variant(
+        engine="llama_cpp",
+        engine_version="1",
+        model=MODEL,
+        quantization=Quantization.F16,
+        engine_profile=profile,
+    )
+
+
+def test_default_is_the_engine_as_it_comes() -> None:
+    assert profile_of("an engine", (TUNED,), named("default")).arguments == ()
+
+
+def test_a_profile_is_found_by_its_name() -> None:
+    assert profile_of("an engine", (TUNED,), named("throughput")) is TUNED
+
+
+def test_a_name_that_nobody_knows_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(
+        UnsupportedVariant, match="an engine has no profile fast; its profiles: default, throughput"
+    ) as e:
+        profile_of("an engine", (TUNED,), named("fast"))
+    assert e.value.field == "engine_profile"
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=lambda adapter: adapter.name)
+def test_no_engine_has_two_profiles_of_one_name_or_one_without_its_origin(adapter: EngineAdapter) -> None:
+    names = ["default", *(profile.name for profile in adapter.profiles)]
+    assert len(names) == len(set(names))
+    for profile in adapter.profiles:
+        assert profile.author
+        assert profile.reason
+        assert profile.source
+        assert profile.arguments or profile.env
