@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from experiments.errors import EXIT_INTERRUPTED, EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, DynoError, Interrupted
+from flows import cli_profile
 from flows.cli_compare import compare
+from flows.cli_images import images
 from flows.cli_store import store_app
 from flows.terminal import File, Json
 from flows.terminal import console as _console
@@ -356,6 +358,9 @@ def command(
     print(" ".join([*words, shlex.join(found["argv"])]))
 
 
+app.command()(cli_profile.profile)
+
+
 @app.command()
 def export(
     form: Annotated[Formats, typer.Option("--format", help="whose file to write")],
@@ -379,23 +384,18 @@ def export(
 
 @app.command()
 def engines(as_json: Json = False) -> None:
-    """Lists the engines that can be measured, and how each runs."""
+    """Lists the engines that can be measured, how each runs, and its profiles: the named sets of flags."""
     from engine_adapters import ADAPTERS
-    from tasks.reporting.plan_table import rows_table
+    from tasks.reporting.engines_table import engine_row, engines_table
 
-    rows = [
-        {
-            "engine": adapter.name,
-            "title": adapter.title,
-            "runtimes": ", ".join(adapter.runtimes),
-            "package": adapter.release_package,
-        }
-        for adapter in ADAPTERS.values()
-    ]
+    rows = [engine_row(adapter) for adapter in ADAPTERS.values()]
     if as_json:
         _print_json({"engines": rows})
     else:
-        _console().print(rows_table(rows))
+        _console().print(engines_table(rows))
+
+
+app.command()(images)
 
 
 @app.command()

@@ -1,7 +1,6 @@
 """One variant: download, quantize, build, launch, warm up, sweep, teardown, analyse, track. One flow for all."""
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,6 @@ from tasks.serving.images import EngineImage
 from tasks.serving.provenance import machine, software
 from tasks.serving.server import Server
 from tasks.teardown import teardown
-from tasks.telemetry.gpus import gpus_of_launch
 from tasks.track import track
 from tasks.warm_up import warm_up
 
@@ -199,7 +197,6 @@ def trial_plan(
 ) -> TrialPlan:
     """What all trials of a cell on one launch share; load and stop rule are each point's own."""
     adapter = ADAPTERS[ledger.variant.engine]
-    spec = adapter.launch_spec(ledger.variant)
     seed = int(content_id(ledger.run.seed, cell.cell_id, ledger.run.campaign)[:8], 16)
     return TrialPlan(
         endpoint=Endpoint(server.url, server.model),
@@ -212,7 +209,7 @@ def trial_plan(
         tokenizer=tokenizer,
         dataset=dataset,
         metric_names=adapter.metric_names,
-        metrics_path=spec.metrics_path,
+        metrics_path=adapter.launch_spec(ledger.variant).metrics_path,
         metrics_dialect=adapter.metrics_dialect,
-        gpus=gpus_of_launch(spec.gpus, {**os.environ, **dict(spec.env)}),
+        gpus=server.gpus,
     )

@@ -1,12 +1,14 @@
 """One cell in full: its points with n, percentiles and intervals, a reason wherever a figure is absent, provenance."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from experiments.redaction import redacted
 from experiments.schema.result import CellResult, Distribution, PointResult, SLOAttainment
+from experiments.schema.timeline import Timeline
 from tasks.reporting.markup import Content, Markup, element
+from tasks.reporting.point_section import points_over_time
 from tasks.reporting.wording import load_text, number, outcome_text, slo_text
 
 RATES = (
@@ -37,8 +39,8 @@ class Notes:
         return element("ol", [element("li", text) for text in self.texts], class_="notes") if self.texts else None
 
 
-def cell_section(cell: CellResult, name: str) -> Markup:
-    """Folded until asked for."""
+def cell_section(cell: CellResult, name: str, timelines: Mapping[str, Timeline]) -> Markup:
+    """Folded until asked for. `timelines` are by the point's directory."""
     outcome = f"grade {cell.grade}" if cell.grade else outcome_text(cell)
     summary = element(
         "summary",
@@ -50,6 +52,7 @@ def cell_section(cell: CellResult, name: str) -> Markup:
         "div",
         _reasons(cell),
         _points(cell.points),
+        points_over_time(cell, timelines),
         _slos(cell),
         _provenance(cell),
         class_="inside",

@@ -140,7 +140,8 @@ def guarded_process(
                 stdout=output,
                 stderr=output,
                 env=dict(env),
-                cwd=cwd,
+                # conmon of podman 4 leaves a file `oom` where it is started.
+                cwd=cwd or (log.parent if container else None),
                 pass_fds=(read_end,),
                 start_new_session=True,
             )

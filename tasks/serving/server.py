@@ -31,6 +31,7 @@ class Server:
     """A server that answers. `timings_s`: seconds from the start until it listened, was healthy, gave a token.
 
     `process` is None where it was there before, and stays. `version` is what it says of itself, "" where it does not.
+    `gpus` are the UUIDs of those that it was given.
     """
 
     url: str
@@ -39,6 +40,7 @@ class Server:
     process: GuardedProcess | None
     timings_s: Mapping[str, float] = field(default_factory=dict)
     version: str = ""
+    gpus: tuple[str, ...] = ()
 
     def has_ended(self) -> bool:
         """Whether its process is gone, or nobody answers where it was attached to."""

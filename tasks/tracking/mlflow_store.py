@@ -172,6 +172,11 @@ class TrackingStore:
             for name, value in values.items():
                 self._open().set_tag(run_id, name, value)
 
+    def add_files(self, run_id: str, files: Mapping[str, Path]) -> None:
+        """Artifacts (name, file or folder) beside those that a run has. Raises PublishError."""
+        with self._publishing("take files"):
+            self._log_files(run_id, files)
+
     def sweep_dead_invocations(self) -> list[str]:
         """Ends as KILLED the runs that a dead process left RUNNING; their ids."""
         with self._publishing("end the runs of dead processes"):

@@ -1,5 +1,7 @@
 """Engine profiles: what a variant may name, and what of it reaches the server."""
 
+import contextlib
+
 import pytest
 
 from engine_adapters import ADAPTERS
@@ -37,6 +39,36 @@ def test_a_name_that_nobody_knows_is_refused_with_those_that_there_are() -> None
     ) as e:
         profile_of("an engine", (TUNED,), named("fast"))
     assert e.value.field == "engine_profile"
+
+
+SHIPPED = [(adapter, profile) for adapter in ADAPTERS.values() for profile in adapter.profiles]
+
+
+@pytest.mark.parametrize(("adapter", "profile"), SHIPPED, ids=[f"{a.name}-{p.name}" for a, p in SHIPPED])
+def test_a_shipped_profiles_flags_are_given_before_what_the_variant_adds(
+    adapter: EngineAdapter, profile: EngineProfile
+) -> None:
+    """On a GPU engine's own terms there: only what makes the variant acceptable at all is guessed."""
+    plain = acceptable(adapter)
+    tuned = plain.model_copy(update={"engine_profile": profile.name, "extra_args": ("--mine",)})
+    argv = adapter.launch_spec(tuned).argv
+    assert argv[-1] == "--mine"
+    assert profile.arguments == argv[-1 - len(profile.arguments) : -1]
+    assert set(profile.env) <= set(adapter.launch_spec(tuned).env)
+    assert adapter.launch_spec(plain) != adapter.launch_spec(plain.model_copy(update={"engine_profile": profile.name}))
+
+
+def acceptable(adapter: EngineAdapter) -> Variant:
+    """A variant that this adapter launches."""
+    for runtime in adapter.runtimes:
+        for hardware in ("cpu", "h100-sxm"):
+            for version in ("0.32.0", "1.2.1"):
+                fields = {"engine": adapter.name, "engine_version": version, "runtime": runtime, "hardware": hardware}
+                variant = Variant.model_validate({**fields, "model": MODEL, "quantization": "bf16"})
+                with contextlib.suppress(UnsupportedVariant):
+                    adapter.launch_spec(variant)
+                    return variant
+    pytest.skip("its own tests know how to launch it")
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=lambda adapter: adapter.name)

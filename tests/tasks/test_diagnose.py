@@ -1,4 +1,4 @@
-"""Servers broken in many ways: real processes, each of which comes out with its class and the lines that tell it."""
+"""Servers that are broken in many ways: real processes; each comes out with its class and the lines that tell it."""
 
 import os
 import signal
