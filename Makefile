@@ -31,7 +31,7 @@ test: .venv/.dev lint types  ## lint, types, layers, unit, contract and end-to-e
 	$(BIN)/pytest
 
 test-engines: export DYNO_TEST_ENVIRONMENTS ?= $(CURDIR)/.dyno/environments
-test-engines: .venv/.dev  ## every real CPU engine in an environment of its own (5 GB, kept in .dyno; ten minutes at first)
+test-engines: .venv/.dev  ## every real CPU engine and quantizer in an environment of its own (11 GB, kept in .dyno; half an hour at first)
 	$(BIN)/pytest tests/engines -m "engine or engines"
 
 lint: .venv/.dev  ## ruff

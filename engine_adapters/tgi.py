@@ -12,6 +12,7 @@ from engine_adapters.base import (
     RequestDialect,
     UnsupportedVariant,
     environment_of,
+    no_draft_model,
     nothing_to_build,
     on_gpus,
     refuse,
@@ -91,7 +92,7 @@ def _refuse(variant: Variant) -> None:
         "chunked_prefill": variant.chunked_prefill is not None and "it decides by itself",
         "dummy_weights": variant.dummy_weights and "it loads real weights only; use a synthetic model source",
     }
-    refuse("TGI", variant, on_gpus(variant) | refusals)
+    refuse("TGI", variant, on_gpus(variant) | no_draft_model(variant) | refusals)
 
 
 def request_dialect(variant: Variant) -> RequestDialect:

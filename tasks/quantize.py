@@ -22,6 +22,9 @@ from tasks.serving.environment import Environment, engine_environment
 
 log = logging.getLogger("dyno.quantize")
 
+GPU_NODE = Path("/dev/nvidiactl")
+"""Where NVIDIA's driver answers, in a container that was given a GPU too."""
+
 ENGLISH_SEEDS = 8
 """Of 2048 sentences each: enough tokens for the default amount, whatever the tokenizer."""
 
@@ -76,4 +79,4 @@ def calibration_of(model: Model) -> Calibration:
 def device() -> str:
     """cuda where the machine has an NVIDIA GPU that is not hidden; whether torch can use it, the tool finds."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
-    return "cuda" if Path("/dev/nvidiactl").exists() and not hidden else "cpu"
+    return "cuda" if GPU_NODE.exists() and not hidden else "cpu"

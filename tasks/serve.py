@@ -93,10 +93,13 @@ def _started(
 
 
 def _for_these_weights(spec: LaunchSpec, variant: Variant, loads: Path) -> LaunchSpec:
-    """Told to quantize weights that are quantized already, an engine refuses to start, or does it twice."""
-    if not loads.is_dir() or read_published(loads) is None:
+    """Told to quantize weights that are quantized already, an engine refuses to start, or does it twice; to name their
+    own method is no harm, and some need it."""
+    published = read_published(loads) if loads.is_dir() else None
+    if published is None:
         return spec
-    return replace(spec, argv=without_flags(spec.argv, ADAPTERS[variant.engine].quantizing_flags))
+    flags = ADAPTERS[variant.engine].quantizing_flags
+    return replace(spec, argv=without_flags(spec.argv, flags, but=published.method))
 
 
 def _check_version(server: Server, variant: Variant) -> None:

@@ -140,8 +140,7 @@ def guarded_process(
                 stdout=output,
                 stderr=output,
                 env=dict(env),
-                # conmon of podman 4 leaves a file `oom` where it is started.
-                cwd=cwd or (log.parent if container else None),
+                cwd=cwd or (log.parent if container else None),  # podman 4's conmon leaves a file `oom` there
                 pass_fds=(read_end,),
                 start_new_session=True,
             )

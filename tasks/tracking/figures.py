@@ -52,15 +52,6 @@ def point_metrics(point: PointResult) -> dict[str, float]:
     return {name: float(value) for name, value in (found | _latencies(summary)).items() if value is not None}
 
 
-BUILD_FIGURES = ("seconds", "tool_seconds", "peak_memory_bytes", "tool_peak_memory_bytes", "bytes")
-
-
-def build_metrics(cell: CellResult) -> dict[str, float]:
-    """What compiling its engine took and gave; empty where nothing was compiled."""
-    build = cell.provenance.get("build", {})
-    return {f"build/{name}": float(build[name]) for name in BUILD_FIGURES if build.get(name) is not None}
-
-
 def checkpoint_metrics(cell: CellResult) -> dict[str, float]:
     """What the weights that were served are on disk, and what making them took when they were made. Those that are
     used as they come took nothing, and have no such figures."""
@@ -68,6 +59,15 @@ def checkpoint_metrics(cell: CellResult) -> dict[str, float]:
     said = found if isinstance(found, Mapping) else {}
     figures = {"checkpoint_bytes": said.get("bytes"), **{name: said.get(name) for name in QUANTIZE_FIGURES}}
     return {name: float(value) for name, value in figures.items() if isinstance(value, (int, float))}
+
+
+BUILD_FIGURES = ("seconds", "tool_seconds", "peak_memory_bytes", "tool_peak_memory_bytes", "bytes")
+
+
+def build_metrics(cell: CellResult) -> dict[str, float]:
+    """What compiling its engine took and gave; empty where nothing was compiled."""
+    build = cell.provenance.get("build", {})
+    return {f"build/{name}": float(build[name]) for name in BUILD_FIGURES if build.get(name) is not None}
 
 
 def _latencies(summary: TrialSummary) -> dict[str, float | None]:

@@ -66,3 +66,8 @@ def test_a_flag_is_left_out_with_its_value() -> None:
         "x",
     )
     assert without_flags(argv, ()) == argv
+
+
+def test_a_flag_that_names_the_weights_own_method_stays() -> None:
+    argv = ("serve", "--quantization", "bitsandbytes", "--quantize=fp8")
+    assert without_flags(argv, ("--quantization", "--quantize"), but="bitsandbytes") == argv[:3]

@@ -97,6 +97,16 @@ def test_load_points_are_steps_and_headlines_are_not(published: TrackingStore) -
         assert run.data.metrics["capacity_rps/ttft_p95_300ms"] == 15.0
 
 
+def test_what_a_checkpoint_is_and_took_are_metrics(store: TrackingStore, cell: MakeCell) -> None:
+    made = {"key": "k", "bytes": 5000, "quantize_seconds": 12.5, "quantize_peak_bytes": 7_000_000, "tools": {"a": "1"}}
+    result = cell(provenance={"checkpoint": made})
+    store.publish_cell(result)
+    metrics = runs(store, "launch")[0].data.metrics
+    figures = ("checkpoint_bytes", "quantize_seconds", "quantize_peak_bytes")
+    assert [metrics[name] for name in figures] == [5000.0, 12.5, 7_000_000.0]
+    assert "quantize_peak_gpu_bytes" not in metrics
+
+
 def test_an_absent_figure_is_not_logged(published: TrackingStore) -> None:
     (run,) = runs(published, "cell")
     offered = client_of(published).get_metric_history(run.info.run_id, "offered_rps")
