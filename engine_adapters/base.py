@@ -272,9 +272,10 @@ def one_cpu(variant: Variant) -> dict[str, str | bool]:
 
 def no_draft_model(variant: Variant) -> dict[str, str | bool]:
     """Of an engine that speculates by looking n-grams up, if at all."""
+    method = variant.speculative_method
+    alone = method is not None and variant.speculative_tokens is None and "say how many speculative_tokens"
     return {
-        "speculative_method": variant.speculative_method not in (None, "ngram")
-        and "no draft model is given to it here",
+        "speculative_method": (method not in (None, "ngram") and "no draft model is given to it here") or alone,
         "speculative_model": variant.speculative_model is not None and "no draft model is given to it here",
     }
 
