@@ -24,6 +24,7 @@ def invoke(experiment: Experiment, *, force: bool, retry: Retry, print_result: P
     """Measures what is due, and shows everything that the experiment asks for; returns the exit code."""
     home = open_home().make()
     campaign, planned = _plan(experiment, home, force=force, retry=retry)
+    _judge_kept_again(experiment, campaign, planned)
     if retry:
         _say_what_is_left(planned)
     if _due(planned):
@@ -36,6 +37,14 @@ def invoke(experiment: Experiment, *, force: bool, retry: Retry, print_result: P
                 return _measure_and_conclude(order, campaign, planned, print_result)
     quiet_environment(home)
     return _conclude(_order(experiment, home, campaign, planned), campaign, planned, print_result)
+
+
+def _judge_kept_again(experiment: Experiment, campaign: Campaign, planned: Iterable[PlannedCell]) -> None:
+    """Cells that are kept keep their records, and not the verdicts on other SLOs than the experiment's."""
+    from tasks.rejudge import rejudge
+
+    kept = [cell.cell.id for cell in planned if cell.state in ("measured", "invalid", "failed")]
+    rejudge(campaign, kept, experiment.slos, experiment.load_plan)
 
 
 def _plan(experiment: Experiment, home: Home, *, force: bool, retry: Retry) -> tuple[Campaign, list[PlannedCell]]:

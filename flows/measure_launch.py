@@ -85,7 +85,7 @@ def _sweep(
     dataset = download_dataset(cell.workload.prompts, Home(Path(run.home)).artifacts)
     plan = trial_plan(ledger, cell, server, tokenizer, dataset)
     with ledger.during("warm up"):
-        preflight, rps = warm_up(plan, here, pool, max_seconds=run.load_plan.warm_up_max_seconds)
+        preflight, rps = warm_up(plan, here, pool, run.load_plan.warm_up)
     done: list[PointResult] = []
     with ledger.during("load sweep"):
         while (point := next_point(cell.workload.name, done, rps)) is not None:

@@ -15,8 +15,9 @@ from experiments.schema.base import content_id
 from experiments.schema.failure import FailureClass
 from experiments.schema.load import ClosedLoop, StopRule
 from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
-from experiments.schema.result import CellResult, CellState, PointResult
+from experiments.schema.result import CellResult, CellState, PointResult, WarmUpResult
 from tasks.analyse import analyse
+from tasks.analysis.rounds import launches_of, open_round
 from tasks.analysis.sweep import next_point
 from tasks.artifacts.manifest import Artifact
 from tasks.build import build, make_environment
@@ -30,6 +31,7 @@ from tasks.loadgen.plan import Endpoint, TrialPlan
 from tasks.loadgen.pool import Pool
 from tasks.pull import pull
 from tasks.quantize import quantize
+from tasks.rejudge import held_against
 from tasks.serve import Loadable, is_there_already, launched, runs_in_container, serve
 from tasks.serving.environment import Environment
 from tasks.serving.gpus import gpu_facts
@@ -38,7 +40,7 @@ from tasks.serving.provenance import machine, software
 from tasks.serving.server import Server
 from tasks.teardown import teardown
 from tasks.track import track
-from tasks.warm_up import warm_up
+from tasks.warm_up import warm_up, warm_up_result
 
 log = logging.getLogger("dyno.variant")
 
@@ -64,14 +66,28 @@ def campaign_of(run: ExperimentOrder) -> Campaign:
 
 
 def _measure(run: ExperimentOrder, order: VariantOrder, campaign: Campaign) -> list[CellResult]:
-    """One launch measures all cells; where its server dies, the cells after that get another launch."""
-    results: list[CellResult] = []
-    while len(results) < len(order.cells):
-        pending = order.cells[len(results) :]
+    """Launch after launch measures what its cells still lack; where a server dies, the cells after that get another."""
+    results: dict[str, CellResult] = {}
+    while pending := tuple(cell for cell in order.cells if not _is_whole(results.get(cell.cell_id))):
         ledger = Ledger(run, order.variant, campaign, campaign.next_launch(order.variant.id), str(flow_run.id or ""))
         ledger.provenance = {"machine": machine(), "gpus": gpu_facts(), "software": software()}
-        results += _on_one_launch(ledger, pending)
-    return results
+        if not results:
+            _begin_invalid_anew(ledger, pending)
+        results |= {result.cell_id: result for result in _on_one_launch(ledger, pending)}
+    return list(results.values())
+
+
+def _is_whole(result: CellResult | None) -> bool:
+    """Whether nothing of a cell is left to measure."""
+    return result is not None and result.state is not CellState.INTERRUPTED
+
+
+def _begin_invalid_anew(ledger: Ledger, cells: tuple[CellOrder, ...]) -> None:
+    """Of a cell that is retried because no point of it is valid, nothing is kept; of any other what was measured is."""
+    for cell in cells:
+        result = ledger.campaign.result(cell.cell_id)
+        if result is not None and result.state is CellState.INVALID:
+            ledger.campaign.begin_anew(cell.cell_id, ledger.launch)
 
 
 def _on_one_launch(ledger: Ledger, pending: tuple[CellOrder, ...]) -> list[CellResult]:
@@ -85,7 +101,8 @@ def _on_one_launch(ledger: Ledger, pending: tuple[CellOrder, ...]) -> list[CellR
             _interrupted(ledger, pending[len(results) :])
             raise KeyboardInterrupt from error
         for cell in pending[len(results) :]:
-            results.append(_saved(ledger, _failed(ledger, cell, error)))
+            kept = ledger.campaign.kept_points(cell.cell_id)
+            results.append(_saved(ledger, _failed(ledger, cell, error, kept)))
     except BaseException:
         _interrupted(ledger, pending[len(results) :])
         raise
@@ -101,7 +118,9 @@ def _failed(ledger: Ledger, cell: CellOrder, error: Exception, points: tuple[Poi
 
 def _interrupted(ledger: Ledger, cells: tuple[CellOrder, ...]) -> None:
     for cell in cells:
-        _saved(ledger, ledger.result(cell, CellState.INTERRUPTED, stage=ledger.stage, cause="it was stopped"))
+        kept = ledger.campaign.kept_points(cell.cell_id)
+        stopped = ledger.result(cell, CellState.INTERRUPTED, stage=ledger.stage, cause="it was stopped", points=kept)
+        _saved(ledger, stopped)
 
 
 def _saved(ledger: Ledger, result: CellResult) -> CellResult:
@@ -173,23 +192,66 @@ def _runtime(ledger: Ledger, home: Home) -> Environment | EngineImage:
 
 
 def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, tokenizer: Path | None, pool: Pool) -> CellResult:
-    """Warm up and sweep; what fails on the way is the cell's result, with the points until then."""
+    """What the cell still lacks, as far as one launch goes; what fails on the way is the cell's result, with the points
+    until then. Interrupted where further launches are due."""
     run, ledger = launch.run, launch.page()
-    folder = ledger.campaign.launch_folder(cell.cell_id, ledger.launch)
-    points: list[PointResult] = []
+    before = kept_points(ledger, cell)
+    points = list(before)
     try:
         with ledger.during("download"):
             dataset = download_dataset(cell.workload.prompts, Home(Path(run.home)).artifacts)
         plan = trial_plan(ledger, cell, server, tokenizer, dataset)
-        with ledger.during("warm up"):
-            preflight, rps = warm_up(plan, folder, pool, max_seconds=run.load_plan.warm_up_max_seconds)
-        with ledger.during("load sweep"):
-            while (point := next_point(run.load_plan, points, slos=run.slos, warm_up_rps=rps)) is not None:
-                points.append(load_sweep(point, plan, preflight, folder, run.slos, server, pool))
+        unfinished = open_round(run.load_plan, before, run.slos)
+        if unfinished is not None:
+            _measure_round(ledger, cell, plan, unfinished, points, server, pool)
     except DynoError as error:
         return _failed(ledger, cell, server.explain(error), tuple(points))
     ledger.stage = "analyse"
-    return analyse(ledger.result(cell, CellState.MEASURED, points=tuple(points)), run.slos, run.load_plan)
+    done = launches_of(points)
+    if open_round(run.load_plan, points, run.slos) is not None:
+        cause = f"{len(done)} launches are measured, and more are asked for"
+        return ledger.result(cell, CellState.INTERRUPTED, stage="load sweep", cause=cause, points=tuple(points))
+    found = ledger.result(cell, CellState.MEASURED, points=tuple(points), warm_ups=_warm_ups(ledger, cell, done))
+    return analyse(found, run.slos, run.load_plan)
+
+
+def kept_points(ledger: Ledger, cell: CellOrder) -> tuple[PointResult, ...]:
+    """What earlier launches measured of a cell, held against the SLOs of now."""
+    kept = ledger.campaign.kept_points(cell.cell_id)
+    if kept:
+        log.info("%s: %d load points are kept from before", cell.workload.name, len(kept))
+    return tuple(held_against(ledger.campaign, cell.cell_id, point, ledger.run.slos) for point in kept)
+
+
+def _measure_round(
+    ledger: Ledger,
+    cell: CellOrder,
+    plan: TrialPlan,
+    unfinished: tuple[int, list[PointResult]],
+    points: list[PointResult],
+    server: Server,
+    pool: Pool,
+) -> None:
+    """Warms up and adds to `points` what the round lacks; each is on disk before the next one begins."""
+    run, (number, done) = ledger.run, unfinished
+    folder = ledger.campaign.launch_folder(cell.cell_id, ledger.launch)
+    with ledger.during("warm up"):
+        preflight, rps = warm_up(plan, folder, pool, run.load_plan.warm_up)
+    with ledger.during("load sweep"):
+        while True:
+            point = next_point(run.load_plan, done, slos=run.slos, warm_up_rps=rps, launch=ledger.launch)
+            if point is None:
+                return
+            measured = load_sweep(point, plan, preflight, folder, run.slos, server, pool)
+            done.append(measured.model_copy(update={"launch": ledger.launch, "round": number}))
+            ledger.campaign.keep_point(cell.cell_id, done[-1])
+            points.append(done[-1])
+
+
+def _warm_ups(ledger: Ledger, cell: CellOrder, launches: tuple[int, ...]) -> tuple[WarmUpResult, ...]:
+    folders = {launch: ledger.campaign.launch_folder(cell.cell_id, launch) for launch in launches}
+    found = (warm_up_result(folder, launch) for launch, folder in folders.items())
+    return tuple(result for result in found if result is not None)
 
 
 def trial_plan(

@@ -57,6 +57,7 @@ def measure_point(
         counters=records.counters,
         counters_reason=records.counters_reason,
         telemetry=beside.telemetry,
+        bucket_s=point.bucket_seconds,
     )
     result = PointResult(
         point=point,

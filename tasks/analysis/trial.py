@@ -10,6 +10,7 @@ from experiments.schema.load import Load
 from experiments.schema.result import Distribution, TrialSummary
 from experiments.schema.slo import SLO
 from experiments.schema.workload import Workload
+from tasks.analysis.buckets import buckets
 from tasks.analysis.columns import Columns, read_columns
 from tasks.analysis.distributions import absent, distribution, independent_at, latency_distributions
 from tasks.analysis.drift import Drift, drift
@@ -38,11 +39,13 @@ def summarize_trial(
     counters: Mapping[str, float] | None = None,
     counters_reason: str = "",
     telemetry: Telemetry | None = None,
+    bucket_s: float | None = None,
 ) -> TrialSummary:
     """The statistics of measurement.md. `window` is W in CLOCK_MONOTONIC ns, `client` a ClientReport as a dict,
     `findings` the instrument's own reasons of invalidity, `counters` the growth of the engine's counters. An
     `overloaded` point is not stationary: it is not tested for drift, and certifies nothing. `test_drift` is False where
-    the records do not hold what the test needs. `telemetry` is what was seen beside the trial."""
+    the records do not hold what the test needs. `telemetry` is what was seen beside the trial. With `bucket_s` the
+    trial is told in stretches of so many seconds too."""
     columns = read_columns(table, window)
     beside = telemetry or Telemetry()
     gpu, engine = gpu_figures(beside, window), engine_figures(beside, window)
@@ -80,6 +83,7 @@ def summarize_trial(
         client=dict(client),
         slos=slo_attainments(columns, slos, overloaded=overloaded),
         turns=turn_summaries(columns),
+        buckets=buckets(columns, bucket_s) if bucket_s is not None else (),
     )
 
 

@@ -105,7 +105,7 @@ def _context(variant: Variant) -> int | None:
 def plan_cells(experiment: Experiment, campaign: Campaign, *, retry: Retry = "") -> list[PlannedCell]:
     """Every cell of an experiment, in its order."""
     cells = experiment.cells()
-    due = {cell.id for cell in to_measure(campaign, cells, retry=retry)}
+    due = {cell.id for cell in to_measure(campaign, cells, retry=retry, launches=experiment.load_plan.launches)}
     return [_planned(cell, cell.id in due, campaign) for cell in cells]
 
 
@@ -128,9 +128,19 @@ def _planned(cell: Cell, is_due: bool, campaign: Campaign) -> PlannedCell:
 def estimate(planned: Iterable[PlannedCell], plan: LoadPlan) -> Estimate:
     """A rough one, before anything is known of the speed: each point takes its least time and half as much again."""
     cells = [p.cell for p in planned if p.state == "to measure"]
-    points = 1 + math.ceil(math.log2(plan.saturation.max_concurrency)) + len(plan.open_loop.fractions)
-    seconds_per_cell = 1.5 * plan.min_seconds * (points + 2)
-    launches = len({cell.variant.id for cell in cells})
+    seconds_per_cell = seconds_on_a_launch(plan) * plan.launches
+    launches = len({cell.variant.id for cell in cells}) * plan.launches
     gpus = {name: entry["gpus"] for name, entry in catalog("hardware").items()}
     gpu_seconds = sum(seconds_per_cell * gpus.get(cell.variant.hardware, 0) for cell in cells)
     return Estimate(len(cells), seconds_per_cell * len(cells) + SECONDS_PER_LAUNCH * launches, gpu_seconds / 3600)
+
+
+def seconds_on_a_launch(plan: LoadPlan) -> float:
+    """Of one cell: its points, and the whole budget of its search for capacities."""
+    if plan.ramp is not None:
+        return plan.ramp.seconds * len(plan.ramp.users)
+    if plan.ladder is not None:
+        return (plan.ladder.seconds or 1.5 * plan.min_seconds) * (len(plan.ladder.concurrency) + 2)
+    rates = len(plan.open_loop.fractions) if plan.open_loop.fractions is not None else plan.open_loop.points + 1
+    points = 1 + math.ceil(math.log2(plan.saturation.max_concurrency)) + rates * len(plan.open_loop.arrivals)
+    return 1.5 * plan.min_seconds * (points + 2) + (plan.capacity.budget_seconds if plan.capacity else 0.0)
