@@ -165,7 +165,7 @@ def prepare_launch(ledger: Ledger) -> tuple[Loadable, Path]:
             variant,
             checkpoint=checkpoint,
             model=model,
-            environment=environment,
+            runs_in=runs_in,
             home=home,
             log_file=ledger.campaign.build_log(variant.id, ledger.launch),
         )
