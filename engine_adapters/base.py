@@ -1,7 +1,7 @@
 """What an adapter is: a record of data and pure functions that describe one engine. It never acts."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -23,6 +23,9 @@ class UnsupportedVariant(Exception):
 CheckpointFormat = Literal["safetensors", "gguf", "compressed_tensors", "modelopt", "tensorrt_llm", "bitsandbytes"]
 """`safetensors` are the model's own files as they are, pre-quantized ones included; `modelopt` is its Hugging Face
 export, `tensorrt_llm` its checkpoint for trtllm-build."""
+
+MetricsDialect = Literal["prometheus", "json_iterations"]
+"""How metrics are told: Prometheus' text format, or TensorRT-LLM's list of iterations in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,8 @@ class EngineProfile:
     """A set of flags under a name that a variant may bear as `engine_profile`; `default` is the engine as it comes.
 
     `source` is where it is from: the engine's own documentation, by release and page. `flags` are groups of arguments
-    that belong together, so that each can be left out alone to see what it brings.
+    that belong together, so that each can be left out alone to see what it brings: of the launch, or of the last
+    command of the `build`.
     """
 
     name: str
@@ -147,6 +151,7 @@ class EngineProfile:
     source: str
     flags: tuple[tuple[str, ...], ...] = ()
     env: tuple[tuple[str, str], ...] = ()
+    stage: Literal["launch", "build"] = "launch"
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -187,14 +192,18 @@ class EngineAdapter:
     `launch_spec`, `checkpoint` and `build_spec` raise UnsupportedVariant with the reason; no field of a variant is
     silently ignored (tests/engine_adapters/test_contract.py). A checkpoint of None: the server has its model already.
     `metric_names` maps our names of gauges and counters to those of the engine's /metrics: `prompt_tokens` where it
-    counts all, cached ones included, `uncached_prompt_tokens` where it counts the others. `release_package` is the
-    distribution whose version is the engine's.
+    counts all, cached ones included, `uncached_prompt_tokens` where it counts the others. In `metrics_dialect`
+    "json_iterations" a name is the path of a field (`kvCacheStats.usedNumBlocks`); `a/b` is a quotient in both. A share
+    such as `kv_cache_usage` is from 0 to 1. `release_package` is the distribution whose version is the engine's.
 
     `failure_patterns` name causes of failure in its log, the likeliest first. `profiles` are the named sets of flags
     that it ships beside `default`. `backend_pattern` is a regular expression whose first group is the backend that
     the log says is really in use. `start_phases` maps phases of a start (weights, compile, capture) to regular
     expressions whose first group is how many seconds the log says that each took. `no_exact_output` is why it cannot be
     held to an output length, "" where it can: a workload that holds answers to one is then refused.
+
+    `quantizing_flags` are those of its server that quantize weights while they are loaded, each with one value: they
+    are left out for weights that are quantized already (`without_flags`).
     """
 
     name: str
@@ -205,6 +214,7 @@ class EngineAdapter:
     build_spec: Callable[[Variant], BuildSpec | None]
     request_dialect: Callable[[Variant], RequestDialect]
     metric_names: Mapping[str, str] = field(default_factory=dict)
+    metrics_dialect: MetricsDialect = "prometheus"
     release_package: str = ""
     failure_patterns: tuple[FailurePattern, ...] = ()
     profiles: tuple[EngineProfile, ...] = ()
@@ -212,6 +222,7 @@ class EngineAdapter:
     backend_pattern: str = ""
     start_phases: Mapping[str, str] = field(default_factory=dict)
     no_exact_output: str = ""
+    quantizing_flags: tuple[str, ...] = ()
     option_source: OptionSource | None = None
 
 
@@ -261,9 +272,10 @@ def one_cpu(variant: Variant) -> dict[str, str | bool]:
 
 def no_draft_model(variant: Variant) -> dict[str, str | bool]:
     """Of an engine that speculates by looking n-grams up, if at all."""
+    method = variant.speculative_method
+    alone = method is not None and variant.speculative_tokens is None and "say how many speculative_tokens"
     return {
-        "speculative_method": variant.speculative_method not in (None, "ngram")
-        and "no draft model is given to it here",
+        "speculative_method": (method not in (None, "ngram") and "no draft model is given to it here") or alone,
         "speculative_model": variant.speculative_model is not None and "no draft model is given to it here",
     }
 
@@ -303,6 +315,21 @@ def release_of(version: str) -> tuple[int, ...]:
     """The numbers of a release, pre-releases and builds left out: 1.3.0rc22 is (1, 3, 0)."""
     found = re.match(r"\d+(\.\d+)*", version)
     return tuple(int(part) for part in found[0].split(".")) if found else ()
+
+
+def without_flags(argv: Sequence[str], flags: Collection[str], *, but: str = "") -> tuple[str, ...]:
+    """The arguments but those flags, each with its value; one whose value is `but` stays."""
+    kept: list[str] = []
+    words = iter(argv)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name not in flags:
+            kept.append(word)
+            continue
+        value = value if equals else next(words, "")
+        if but and value == but:
+            kept += [word] if equals else [word, value]
+    return tuple(kept)
 
 
 NO_FP8 = ("v100", "t4", "a100", "a30", "a10", "a10g", "a40")

@@ -5,6 +5,7 @@ from engine_adapters.base import (
     CheckpointSpec,
     EngineAdapter,
     EngineProfile,
+    FailurePattern,
     LaunchSpec,
     RequestDialect,
     UnsupportedVariant,
@@ -14,6 +15,7 @@ from engine_adapters.base import (
     profile_of,
     refuse,
 )
+from experiments.schema.failure import FailureClass
 from experiments.schema.variant import Quantization, Variant
 
 GGUF_TYPES = {
@@ -30,6 +32,17 @@ KV_TYPES = ("f16", "bf16", "q8_0", "q4_0")
 
 PROFILES: tuple[EngineProfile, ...] = ()
 """Beside `default`: its documentation names no tuned set of flags for a CPU."""
+
+FAILURE_PATTERNS = (
+    FailurePattern(r"unknown model architecture", FailureClass.UNSUPPORTED_ARCHITECTURE),
+    FailurePattern(r"has invalid ggml type|unknown ggml type", FailureClass.UNSUPPORTED_QUANTIZATION),
+    FailurePattern(r"failed to allocate (buffer|compute|.{1,20} buffer)|std::bad_alloc", FailureClass.OUT_OF_MEMORY),
+    FailurePattern(r"failed to open GGUF file", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"model is corrupted or incomplete|invalid magic characters", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"couldn't bind HTTP server socket", FailureClass.PORT_IN_USE),
+    FailurePattern(r"GGML_ASSERT\(", FailureClass.CRASHED),
+)
+"""What its server says, as of 2026.10.11549 (b11549 of llama.cpp)."""
 
 
 def checkpoint(variant: Variant) -> CheckpointSpec:
@@ -95,6 +108,7 @@ ADAPTER = EngineAdapter(
     checkpoint=checkpoint,
     build_spec=nothing_to_build,
     request_dialect=request_dialect,
+    failure_patterns=FAILURE_PATTERNS,
     profiles=PROFILES,
     metric_names={
         "requests_running": "llamacpp:requests_processing",

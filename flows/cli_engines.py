@@ -6,21 +6,12 @@ from engine_adapters import ADAPTERS
 from experiments.errors import InputError
 from tasks.flags.report import difference
 from tasks.flags.table import known_versions
+from tasks.reporting.engines_table import engine_row
 
 
 def engine_rows() -> list[dict[str, Any]]:
     """One row an engine; `checked` are the releases whose options are on file."""
-    return [
-        {
-            "engine": adapter.name,
-            "title": adapter.title,
-            "runtimes": ", ".join(adapter.runtimes),
-            "package": adapter.release_package,
-            "profiles": ", ".join(("default", *(profile.name for profile in adapter.profiles))),
-            "checked": ", ".join(known_versions(adapter.name)),
-        }
-        for adapter in ADAPTERS.values()
-    ]
+    return [engine_row(adapter) | {"checked": list(known_versions(adapter.name))} for adapter in ADAPTERS.values()]
 
 
 def release_difference(engine: str, old: str, new: str) -> dict[str, Any]:

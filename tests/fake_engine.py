@@ -79,6 +79,9 @@ class Script:
     silent: bool = False
     closes_first: bool = False
     closes_idle: bool = False
+    slows_after: int | None = None
+    fails_every: int | None = None
+    miscounts_after: int | None = None
 
 
 SCRIPTS: dict[str, dict[str, Any]] = {
@@ -152,8 +155,12 @@ SCRIPTS: dict[str, dict[str, Any]] = {
     "counts-characters": {"counts": "characters"},
     "counts-oddly": {"counts": "odd"},
     "tokenizes": {"tokenizes": True},
+    "flaky": {"fails_every": 20},
+    "miscounts": {"miscounts_after": 20},
     # speed
     "steady": {"first_token_s": 0.02, "gap_s": 0.005},
+    "late": {"first_token_s": 0.5},
+    "drifts": {"first_token_s": 0.004, "gap_s": 0.002, "slows_after": 300},
 }
 
 
@@ -339,11 +346,13 @@ class _Events:
 
 
 class FakeEngine:
-    """Serves on loopback in a thread of its own while it is entered; `url` is its root."""
+    """Serves on loopback in a thread of its own while it is entered; `url` is its root. `turned_into` names a script
+    by which it answers everything from the moment on that it is set."""
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.seen: list[Seen] = []
         self.connections = 0
+        self.turned_into = ""
         self._host, self._port = host, port
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -403,6 +412,8 @@ class FakeEngine:
             async for seen in _requests(reader):
                 seen.connection = number
                 self.seen.append(seen)
+                if self.turned_into and seen.body:
+                    seen.body["model"] = f"fake:{self.turned_into}"
                 if not await _answer(seen, writer, self.seen):
                     break
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -430,7 +441,8 @@ async def _answer(seen: Seen, writer: asyncio.StreamWriter, all_seen: list[Seen]
     """Whether the connection lives on."""
     path = seen.path.partition("?")[0]
     if path.endswith("/completions"):
-        return await _generate(seen, writer, script_for(seen.body.get("model", "")))
+        number = sum(one.path.endswith("completions") for one in all_seen)
+        return await _generate(seen, writer, _in_turn(script_for(seen.body.get("model", "")), number))
     script = script_for((seen.body or {}).get("model", ""))
     plain: dict[str, Any] = {
         "/health": {"status": "ok"},
@@ -483,6 +495,17 @@ def _refusal(seen: Seen, script: Script) -> RefusedRequest | None:
     except RefusedRequest as refused:
         return refused
     return None
+
+
+def _in_turn(script: Script, number: int) -> Script:
+    """How the `number`th generation is answered, where not all are answered alike."""
+    if script.fails_every is not None and number % script.fails_every == 0:
+        script = replace(script, error="middle")
+    if script.miscounts_after is not None and number > script.miscounts_after:
+        script = replace(script, bos=script.bos + 3)
+    if script.slows_after is not None and number > script.slows_after:
+        script = replace(script, first_token_s=3 * script.first_token_s, gap_s=3 * script.gap_s)
+    return script
 
 
 async def _generate(seen: Seen, writer: asyncio.StreamWriter, script: Script) -> bool:

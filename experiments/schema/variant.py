@@ -10,7 +10,11 @@ from experiments.schema.model import Model
 
 
 class Quantization(StrEnum):
-    """The precision of the weights, in neutral words; each engine's adapter says which artifact that means for it."""
+    """The precision of the weights, in neutral words; each engine's adapter says which artifact that means for it.
+
+    `w4a16` are 4-bit integers in groups that were rounded, or chosen by GPTQ: numbers other than those of AWQ. `mxfp4`
+    is used as it is published, and never made.
+    """
 
     BF16 = "bf16"
     F16 = "f16"
@@ -19,6 +23,8 @@ class Quantization(StrEnum):
     INT8 = "int8"
     W8A8 = "w8a8"
     INT4_AWQ = "int4_awq"
+    W4A16 = "w4a16"
+    MXFP4 = "mxfp4"
     NF4 = "nf4"
     Q8_0 = "q8_0"
     Q6_K = "q6_k"
@@ -78,6 +84,8 @@ class Variant(Spec):
         """What makes this the system that it is: names that people chose are left out."""
         body = self.model_dump(mode="json")
         body["model"] = self.model.source.model_dump(mode="json")
+        if self.model.calibration is not None:
+            body["calibration"] = self.model.calibration
         for key in ("endpoint_url", "engine_backend", "speculative_method", "speculative_model"):
             if body[key] is None:
                 del body[key]  # without a value it is the same system whether that key exists or not

@@ -25,6 +25,10 @@ STEERS_THE_CLIENT = (
 """Variables that docker or podman itself would obey: those go by value, all others by name."""
 
 
+MOST_PROCESSES = 32_768
+"""Of a container and, as a limit of its user, of podman too, which lowers its own to this many."""
+
+
 @dataclass(frozen=True, slots=True)
 class ContainerCLI:
     """The program that starts containers: its path, whose it is, and the version that it says."""
@@ -50,7 +54,7 @@ class Limits:
 
     memory_bytes: int | None = None
     cpus: float | None = None
-    processes: int = 32_768
+    processes: int = MOST_PROCESSES
     ulimits: tuple[tuple[str, int], ...] = ()
 
 
@@ -75,20 +79,21 @@ class ContainerRun:
 def run_argv(cli: ContainerCLI, run: ContainerRun) -> tuple[str, ...]:
     """The argument list. No value of an inherited variable is on it: see `client_environment`."""
     words = [cli.path, "run", "--name", run.name, "--pull", "never", "--log-driver", "none", "--network", run.network]
+    words += ["--stop-timeout", "2"]  # podman's `rm --force` waits for this long, docker's not at all
     words += [word for name, value in run.labels for word in ("--label", f"{name}={value}")]
     words += ["--cap-drop", "all", "--cap-add", "DAC_OVERRIDE"]
     words += ["--security-opt", "no-new-privileges", "--security-opt", "label=disable"]
     words += [*_limits(run.limits), *_gpus(cli.flavour, run.gpus)]
     words += ["--shm-size", f"{round(run.shm_gib * 2**30)}b"] if run.shm_gib else []
     words += [word for mount in run.mounts for word in ("--mount", _mount(mount))]
-    words += [word for name, value in _variables(run).items() for word in ("--env", _variable(name, value))]
+    words += [word for name, value in run.env for word in ("--env", _variable(name, value))]
     words += ["--entrypoint", run.entrypoint] if run.entrypoint else []
     return (*words, run.image, *run.command)
 
 
 def client_environment(run: ContainerRun, inherited: Mapping[str, str]) -> dict[str, str]:
     """What the client is started with: its own variables, and the values that `--env NAME` takes from there."""
-    return dict(inherited) | {name: value for name, value in _variables(run).items() if not _steers(name)}
+    return dict(inherited) | {name: value for name, value in run.env if not _steers(name)}
 
 
 def _limits(limits: Limits) -> list[str]:
@@ -106,11 +111,6 @@ def _gpus(flavour: Flavour, gpus: tuple[str, ...]) -> list[str]:
         return [word for gpu in gpus for word in ("--device", f"nvidia.com/gpu={gpu}")]
     # docker reads this value as CSV: without its own quotes the comma would end the list of devices.
     return ["--gpus", f'"device={",".join(gpus)}"']
-
-
-def _variables(run: ContainerRun) -> dict[str, str]:
-    """Where docker's default runtime is NVIDIA's, an image that asks for all GPUs gets them unless told `void`."""
-    return dict(run.env) if run.gpus else dict(run.env) | {"NVIDIA_VISIBLE_DEVICES": "void"}
 
 
 def _variable(name: str, value: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import LaunchError
-from tasks.serving.container import ContainerCLI, Flavour, Limits
+from tasks.serving.container import MOST_PROCESSES, ContainerCLI, Flavour, Limits
 from tasks.serving.lease import Container, is_left_behind
 
 LABEL = "dyno.lease"
@@ -102,7 +102,7 @@ def default_limits() -> Limits:
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     wanted = (
         ("nofile", resource.RLIMIT_NOFILE, 1_048_576),
-        ("nproc", resource.RLIMIT_NPROC, 1_048_576),
+        ("nproc", resource.RLIMIT_NPROC, MOST_PROCESSES),  # and podman lowers its own to this
         ("memlock", resource.RLIMIT_MEMLOCK, resource.RLIM_INFINITY),
         ("stack", resource.RLIMIT_STACK, 64 * 2**20),
     )

@@ -3,6 +3,7 @@
 import contextlib
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from engine_adapters.base import LaunchSpec, RequestDialect
@@ -52,7 +53,10 @@ def running_container(
         labels=tuple(owned.items()),
     )  # fmt: skip
     served = _inside(model) if spec.served_model == "{model}" else spec.served_model
-    command = Command(run_argv(image.cli, run), client_environment(run, inherited_environment()), served, container)
+    shown = run_argv(image.cli, replace(run, name="dyno-server", labels=()))
+    command = Command(
+        run_argv(image.cli, run), client_environment(run, inherited_environment()), served, container, on_record=shown
+    )
     with serving(command, spec, dialect, port=port, log=log, leases=leases, what=what, say=say) as server:
         yield server
 
@@ -78,13 +82,20 @@ def container_run(
         name=name,
         command=(*spec.entrypoint[1:], *argv),
         entrypoint="python3" if entrypoint == "{python}" else entrypoint,
-        env=tuple((OFFLINE | spec_environment(spec)).items()),
+        env=tuple(container_environment(spec).items()),
         mounts=_mounts(spec, model, files),
         labels=labels,
         gpus=tuple(gpus),
         shm_gib=spec.shm_gib,
         limits=limits,
     )
+
+
+def container_environment(spec: LaunchSpec) -> dict[str, str]:
+    """All that the program inside gets beside what its image sets. Where docker's default runtime is NVIDIA's, an image
+    that asks for all GPUs gets them unless it is told `void`."""
+    hidden = {} if spec.gpus else {"NVIDIA_VISIBLE_DEVICES": "void"}
+    return OFFLINE | hidden | spec_environment(spec)
 
 
 def _inside(model: Path) -> str:

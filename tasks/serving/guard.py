@@ -2,7 +2,7 @@
 
 Run by path with the standard library only. FD is the read end of a pipe whose write end the owner holds: when it
 reaches its end (the owner closed it, or died) or when CMD exits, every descendant gets SIGTERM, and SIGKILL after
-GRACE_S seconds. PIDFILE receives CMD's process id. Exit status: CMD's own, or 143.
+GRACE_S seconds. PIDFILE receives CMD's process id. Exit status: CMD's own, 128 + n where signal n ended it.
 
 ENDING is a JSON object of the commands that end what CMD started elsewhere, such as a container, which is nobody's
 descendant: `stop`, then `tell` (its output goes to the log), then `remove`, each a list of words; {} where there is
@@ -46,7 +46,9 @@ def main(fd: int, pidfile: str, grace_s: float, ending: dict[str, list[str]], co
     _end_descendants(grace_s)
     _run(ending.get("remove", []), grace_s, is_heard=False)
     status = child.poll()
-    return status if status is not None and status >= 0 else 143
+    if status is None:
+        return 128 + signal.SIGKILL
+    return status if status >= 0 else 128 - status
 
 
 def _prctl(option: int, value: int) -> None:

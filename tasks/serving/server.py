@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,12 +13,14 @@ from urllib.parse import urlsplit
 import httpx
 
 from engine_adapters.base import LaunchSpec, RequestDialect
-from experiments.errors import LaunchError, ServerDied
+from experiments.errors import DynoError, LaunchError, ServerDied
+from experiments.schema.failure import FailureClass
 from tasks.serving.guarded import GuardedProcess, guarded_process
 from tasks.serving.lease import Container
 
 LAUNCHERS = Path(__file__).parents[2] / "engine_adapters" / "launchers"
 HOST = "127.0.0.1"
+WRONG = "a request for one token is answered with"
 HIDDEN = ("TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL", "AUTH")
 OFFLINE = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
 KEPT_OUT = ("PYTHON", "VIRTUAL_ENV", "PREFECT", "MLFLOW", "DYNO", "PIP_")
@@ -28,6 +31,7 @@ class Server:
     """A server that answers. `timings_s`: seconds from the start until it listened, was healthy, gave a token.
 
     `process` is None where it was there before, and stays. `version` is what it says of itself, "" where it does not.
+    `gpus` are the UUIDs of those that it was given.
     """
 
     url: str
@@ -36,6 +40,7 @@ class Server:
     process: GuardedProcess | None
     timings_s: Mapping[str, float] = field(default_factory=dict)
     version: str = ""
+    gpus: tuple[str, ...] = ()
 
     def has_ended(self) -> bool:
         """Whether its process is gone, or nobody answers where it was attached to."""
@@ -43,9 +48,23 @@ class Server:
 
     def check_alive(self) -> None:
         """Raises ServerDied, with its last words, where it has ended."""
-        if self.has_ended():
-            how = "takes no connection any more" if self.process is None else _how_it_ended(self.process)
-            raise ServerDied(f"the server {how} while it was measured", log_excerpt=self.log_tail())
+        if not self.has_ended():
+            return
+        if self.process is None:
+            raise ServerDied(
+                "the server takes no connection any more while it was measured", failure_class=FailureClass.NETWORK
+            )
+        raise _ended(ServerDied, self.process, "while it was measured")
+
+    def explain(self, error: DynoError) -> DynoError:
+        """ServerDied, raised from this error, where the server has ended; else the error itself."""
+        try:
+            self.check_alive()
+        except ServerDied as died:
+            if not isinstance(error, ServerDied):
+                died.__cause__ = error
+                return died
+        return error
 
     def log_tail(self) -> str:
         """The server's last lines."""
@@ -158,12 +177,13 @@ def running_server(
 @dataclass(frozen=True, slots=True)
 class Command:
     """What is started, with which environment, under which name it serves its model. `container`, where it is the
-    client of one."""
+    client of one; `on_record` is then what a person may start again, without the name and the owner of this launch."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     served_model: str
     container: Container | None = None
+    on_record: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager
@@ -183,7 +203,7 @@ def serving(
     with guarded_process(
         command.argv, env=command.env, log=log, leases=leases, what=what, container=command.container
     ) as process:
-        server = Server(f"http://{HOST}:{port}", command.served_model, command.argv, process)
+        server = Server(f"http://{HOST}:{port}", command.served_model, command.on_record or command.argv, process)
         timings = _wait_until_ready(server, spec, dialect, started, say)
         yield replace(server, timings_s=timings, version=_told_version(server.url, spec))
 
@@ -194,7 +214,10 @@ def attached_server(spec: LaunchSpec, dialect: RequestDialect, *, log: Path, say
     started = time.monotonic()
     log.write_text(f"attached to {spec.url}\n", encoding="utf-8")
     if not _is_there(spec.url):
-        raise LaunchError(f"{spec.url}: takes no connection. Is the server up, and this its address?")
+        raise LaunchError(
+            f"{spec.url}: takes no connection. Is the server up, and this its address?",
+            failure_class=FailureClass.NETWORK,
+        )
     served_model = spec.served_model or _only_model(spec.url)
     server = Server(spec.url, served_model, (), None)
     timings = _wait_until_ready(server, spec, dialect, started, say)
@@ -239,50 +262,81 @@ def _wait_until_ready(
     limit = started + spec.start_timeout_s
     timings: dict[str, float] = {}
     with httpx.Client(base_url=server.url, timeout=5.0, trust_env=False) as client:
-        _poll(server, limit, spec, lambda: client.get(spec.ready_path).status_code == 200)
+        _poll(server, limit, spec, lambda: _not_healthy(client, spec.ready_path))
         timings["healthy_s"] = time.monotonic() - started
         say(f"healthy after {timings['healthy_s']:.1f} s; waiting for its first token")
         body = {**dialect.body, "model": server.model, "prompt": "a", "max_tokens": 1}
-        _poll(server, limit, spec, lambda: _generates(client, body, limit, server))
+        _poll(server, limit, spec, lambda: _no_token(client, body, limit, server))
         timings["first_token_s"] = time.monotonic() - started
     return timings
 
 
-def _generates(client: httpx.Client, body: Mapping[str, object], limit: float, server: Server) -> bool:
+def _not_healthy(client: httpx.Client, path: str) -> str:
+    status = client.get(path).status_code
+    return "" if status == 200 else f"{path} answers http {status}"
+
+
+def _no_token(client: httpx.Client, body: Mapping[str, object], limit: float, server: Server) -> str:
     remaining_s = max(1.0, limit - time.monotonic())
     answer = client.post("/v1/completions", json=body, timeout=remaining_s)
     if 400 <= answer.status_code < 500 and answer.status_code not in (408, 425, 429):
         raise LaunchError(
             f"the server refuses a request for one token: http {answer.status_code}: {answer.text[:200]}",
             log_excerpt=server.log_tail(),
+            failure_class=FailureClass.WRONG_OUTPUT,
         )
-    return answer.status_code == 200 and _has_choices(answer)
+    if answer.status_code != 200:
+        return f"{WRONG} http {answer.status_code}: {answer.text[:200]}"
+    return "" if _has_choices(answer) else f"{WRONG} no choices: {answer.text[:200]}"
 
 
 def _has_choices(answer: httpx.Response) -> bool:
     """A server that only knows how to stream does so even where it was not asked to."""
     if answer.headers.get("content-type", "").startswith("text/event-stream"):
         return '"choices"' in answer.text
-    return bool(answer.json().get("choices"))
+    try:
+        body = answer.json()
+    except ValueError:
+        return False
+    return isinstance(body, dict) and bool(body.get("choices"))
 
 
-def _how_it_ended(process: GuardedProcess) -> str:
-    status = process.exit_status()
-    if process.was_out_of_memory():
-        return "was killed by the kernel, out of memory: it took more than its container may have"
-    return "was killed by a signal" if status == 143 else f"ended with status {status}"
+def _ended(kind: type[LaunchError | ServerDied], process: GuardedProcess, when: str) -> LaunchError | ServerDied:
+    """How a process ended, and what is known of it."""
+    status = process.exit_status() or 0
+    if process.is_container_out_of_memory():
+        said = f"the server was killed by the kernel, out of memory, {when}: it took more than its container may have"
+    elif status > 128:
+        said = f"the server was killed by a signal {when} ({_signal_name(status - 128)})"
+    else:
+        said = f"the server ended with status {status} {when}"
+    tail, oom_killed = process.log_tail(), process.oom_killed()
+    return kind(said, log_excerpt=tail, exit_status=status, oom_killed=oom_killed)
 
 
-def _poll(server: Server, limit: float, spec: LaunchSpec, is_true: Callable[[], bool]) -> None:
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _poll(server: Server, limit: float, spec: LaunchSpec, why_not: Callable[[], str]) -> None:
+    """Until `why_not` has no reason left. Raises LaunchError where the server ends, or its time does."""
+    reason = ""
     while True:
         if server.process is not None and server.process.exit_status() is not None:
-            how = _how_it_ended(server.process)
-            raise LaunchError(f"the server {how} before it was ready", log_excerpt=server.log_tail())
-        with contextlib.suppress(httpx.HTTPError, ValueError):
-            if is_true():
-                return
+            raise _ended(LaunchError, server.process, "before it was ready")
+        try:
+            reason = why_not()
+        except (httpx.HTTPError, ValueError) as error:
+            reason = reason or f"no answer ({type(error).__name__})"
+        if not reason:
+            return
         if time.monotonic() > limit:
             raise LaunchError(
-                f"the server was not ready within {spec.start_timeout_s:g} s", log_excerpt=server.log_tail()
+                f"the server was not ready within {spec.start_timeout_s:g} s: {reason}",
+                log_excerpt=server.log_tail(),
+                failure_class=FailureClass.WRONG_OUTPUT if reason.startswith(WRONG) else FailureClass.TIMEOUT,
             )
         time.sleep(0.05)

@@ -138,6 +138,21 @@ def test_published_figures_can_be_recomputed_from_the_raw_records(measured: tupl
         assert {row["cached_tokens"] for row in done} <= {0, None}
 
 
+def test_the_engines_own_account_lies_beside_each_trial(measured: tuple[Store, dict[str, Any]]) -> None:
+    """Its counter of generated tokens and the records agree: what it generated is what arrived."""
+    store, _ = measured
+    for folder, trial in points_of(store):
+        assert trial["summary"]["reasons"]["energy_j"] == "no GPU: this launch takes none"
+        told = pq.read_table(folder / "engine_metrics.parquet").to_pylist()
+        rows = pq.read_table(folder / "requests.parquet").to_pylist()
+        start, end = trial["window_ns"]
+        assert min(row["at_ns"] for row in told) < start < end < max(row["at_ns"] for row in told)
+        generated = [row["value"] for row in told if row["name"] == "output_tokens"]
+        assert generated[-1] - generated[0] == sum(row["output_tokens"] or 0 for row in rows)
+    report = (store.folder / "home/campaigns/tiny/1/report.html").read_text()
+    assert report.count('<details class="point">') == len(points_of(store))
+
+
 def test_mlflow_holds_an_invocation_its_cells_and_their_launches(measured: tuple[Store, dict[str, Any]]) -> None:
     from mlflow import MlflowClient
 
@@ -226,7 +241,15 @@ def test_what_fails_is_a_cell_with_stage_and_cause_and_the_others_go_on(
     assert "unrecognized arguments: --no-such" in cells["failed", "launch"]["log_excerpt"]
     assert "xllamacpp==1.0" in cells["failed", "build"]["cause"]
     assert len(cells) == 3
+    assert cells["failed", "launch"]["failure_class"] == "bad_flag"
+    assert cells["failed", "build"]["failure_class"] == "wrong_version"
     assert store.dyno("run", "tiny.yaml").returncode == 3, "a failure that is kept is still a failure"
+    plan = json.loads(store.dyno("plan", "tiny.yaml", "--json").stdout)["cells"]
+    assert ("failed", "launch", "bad_flag") in {(row["state"], row["stage"], row["failure_class"]) for row in plan}
+    retried = store.dyno("retry", "tiny.yaml")
+    assert retried.returncode == 3
+    assert "left: llama_cpp 2026.10.11549 · tiny · q8_0 on long-in: bad_flag at launch" in retried.stderr
+    assert "nothing to measure: 3 cells are kept" in retried.stderr
 
 
 def until(is_true: Callable[[], object], limit_s: float = 90.0) -> None:
@@ -301,6 +324,7 @@ def test_an_engine_that_is_killed_fails_its_cell_and_the_next_cell_gets_another_
     first, second = json.loads(said)["cells"]
     assert (first["state"], first["stage"]) == ("failed", "load sweep")
     assert "the server was killed by a signal while it was measured" in first["cause"]
+    assert first["failure_class"] == "killed"
     assert second["state"] in ("measured", "invalid")
     retried = store.dyno("retry", "tiny.yaml", "--json")
     assert retried.returncode == 0, retried.stderr
