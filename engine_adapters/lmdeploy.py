@@ -37,8 +37,8 @@ CHECKPOINTS: dict[str, dict[str, CheckpointSpec]] = {
         Quantization.BF16: AS_IS,
         Quantization.F16: AS_IS,
         Quantization.INT4_AWQ: CheckpointSpec("compressed_tensors", "w4a16_awq"),
-        "w4a16": CheckpointSpec("compressed_tensors", "w4a16"),
-        "mxfp4": AS_IS,
+        Quantization.W4A16: CheckpointSpec("compressed_tensors", "w4a16"),
+        Quantization.MXFP4: AS_IS,
     },
     PYTORCH: {Quantization.BF16: AS_IS, Quantization.F16: AS_IS, Quantization.FP8_BLOCK: AS_IS},
 }
