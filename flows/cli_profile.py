@@ -4,22 +4,22 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.terminal import Json, logs_shown, print_json
+
 VIEWER = "ui.perfetto.dev, or chrome://tracing"
 
 
 def profile(
     cell: Annotated[str, typer.Argument(help="a cell's id, or the first letters of it", metavar="CELL")],
     requests: Annotated[int, typer.Option(min=1, max=1000, help="how many, one after the other")] = 4,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON document on stdout; progress on stderr")] = False,
+    as_json: Json = False,
 ) -> None:
     """Traces a few requests of a cell on a launch of its own, with the engine's own profiler; the trace opens in
     Perfetto. Nothing is measured: tracing costs time."""
-    from flows import cli
-
-    with cli._logs_shown():
+    with logs_shown():
         body = profile_cell(cell, requests)
     if as_json:
-        cli._print_json(body)
+        print_json(body)
         return
     for trace in body["traces"]:
         print(f"{trace['file']}  {trace['bytes'] / 1e6:.1f} MB, {trace['events']} events")

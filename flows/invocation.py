@@ -9,6 +9,7 @@ from experiments.errors import EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, PublishErr
 from experiments.schema.experiment import Experiment
 from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
 from experiments.schema.result import CellResult, CellState
+from flows.diagnosis import know_bandwidth
 from flows.local_api import prefect_api, quiet_environment
 from tasks.campaigns.campaign import Campaign, Retry, open_campaign
 from tasks.campaigns.home import Home, measuring_alone, open_home
@@ -24,6 +25,7 @@ def invoke(experiment: Experiment, *, force: bool, retry: Retry, print_result: P
     """Measures what is due, and shows everything that the experiment asks for; returns the exit code."""
     home = open_home().make()
     campaign, planned = _plan(experiment, home, force=force, retry=retry)
+    _judge_kept_again(experiment, campaign, planned)
     if retry:
         _say_what_is_left(planned)
     if _due(planned):
@@ -33,9 +35,18 @@ def invoke(experiment: Experiment, *, force: bool, retry: Retry, print_result: P
             order = _order(experiment, home, campaign, planned)
             if order.variants:
                 _announce(planned, experiment)
+                know_bandwidth(home)
                 return _measure_and_conclude(order, campaign, planned, print_result)
     quiet_environment(home)
     return _conclude(_order(experiment, home, campaign, planned), campaign, planned, print_result)
+
+
+def _judge_kept_again(experiment: Experiment, campaign: Campaign, planned: Iterable[PlannedCell]) -> None:
+    """Cells that are kept keep their records, and not the verdicts on other SLOs than the experiment's."""
+    from tasks.rejudge import rejudge
+
+    kept = [cell.cell.id for cell in planned if cell.state in ("measured", "invalid", "failed")]
+    rejudge(campaign, kept, experiment.slos, experiment.load_plan)
 
 
 def _plan(experiment: Experiment, home: Home, *, force: bool, retry: Retry) -> tuple[Campaign, list[PlannedCell]]:

@@ -1,11 +1,13 @@
 """The exact command that launches the server of a cell: from what was measured, or from the experiments at hand."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine_adapters import ADAPTERS
+from engine_adapters.base import LaunchSpec
 from experiments.errors import InputError
 from experiments.schema.read import read_experiment
 from experiments.schema.result import CellResult
@@ -13,7 +15,11 @@ from experiments.schema.variant import Variant
 from experiments.schema.workload import Workload
 from tasks.campaigns.campaign import Campaign, all_campaigns, open_campaign
 from tasks.campaigns.home import open_home
-from tasks.serving.server import HOST, LAUNCHERS, spec_environment
+from tasks.serve import runs_in_container
+from tasks.serving.container import ContainerCLI, Limits, run_argv
+from tasks.serving.container_server import container_environment, container_run
+from tasks.serving.images import EngineImage
+from tasks.serving.server import fill, spec_environment
 
 SHIPPED = Path(__file__).parents[1] / "experiments"
 
@@ -72,12 +78,8 @@ def _as_measured(result: CellResult | None) -> dict[str, Any]:
     argv = list(result.provenance.get("argv", ())) if result else []
     if not result or not argv:
         return {}
-    missing = [f"{path} is gone; dyno run --force makes it again" for path in argv if path.startswith("/")]
-    notes = [
-        note
-        for note, path in zip(missing, [a for a in argv if a.startswith("/")], strict=True)
-        if not Path(path).exists()
-    ]
+    paths = [word for word in argv if word.startswith("/") and not word.startswith("/dyno/")]
+    notes = [f"{path} is gone; dyno run --force makes it again" for path in paths if not Path(path).exists()]
     return {"cell_id": result.cell_id, "argv": argv, "env": _environment(result.variant), "notes": notes}
 
 
@@ -85,18 +87,40 @@ def _as_planned(cell_id: str, variant: Variant) -> dict[str, Any]:
     spec = ADAPTERS[variant.engine].launch_spec(variant)
     if spec.url:
         return {"cell_id": cell_id, "argv": [], "env": {}, "notes": [f"nothing is launched: {spec.url} runs already"]}
-    argv = [
-        str(LAUNCHERS / arg.removeprefix("{launchers}/")) if arg.startswith("{launchers}/") else arg
-        for arg in spec.argv
-    ]
-    values = {"{python}": "ENVIRONMENT/bin/python", "{model}": "CHECKPOINT", "{host}": HOST, "{port}": "8000"}
+    if runs_in_container(variant):
+        return _planned_container(cell_id, variant, spec)
     note = (
         f"not measured yet: ENVIRONMENT is a venv with {' '.join(spec.packages)}, "
         "CHECKPOINT what `dyno run` makes; afterwards this prints the real paths"
     )
-    filled = [values.get(arg, arg) for arg in argv]
-    return {"cell_id": cell_id, "argv": filled, "env": _environment(variant), "notes": [note]}
+    argv = list(fill(spec, python="ENVIRONMENT/bin/python", model="CHECKPOINT", port=8000, files="FILES"))
+    notes = [note, *_before(variant, spec)]
+    return {"cell_id": cell_id, "argv": argv, "env": _environment(variant), "notes": notes}
+
+
+def _before(variant: Variant, spec: LaunchSpec) -> list[str]:
+    """What is there before the launch: the files that the server reads, and the engine that is compiled."""
+    build = ADAPTERS[variant.engine].build_spec(variant)
+    compiled = [f"CHECKPOINT is compiled by: {shlex.join(command)}" for command in (build.commands if build else ())]
+    return [*compiled, *(f"FILES/{name} holds: {' '.join(text.split())}" for name, text in spec.files)]
+
+
+def _planned_container(cell_id: str, variant: Variant, spec: LaunchSpec) -> dict[str, Any]:
+    image = EngineImage(ContainerCLI("docker", "docker", ""), spec.image, spec.image, "", "")
+    gpus = tuple(map(str, range(spec.gpus)))
+    run = container_run(
+        spec, image, "dyno-server", model=Path("CHECKPOINT"), files=Path("FILES"), port=8000, gpus=gpus,
+        limits=Limits(), labels=(),
+    )  # fmt: skip
+    note = (
+        "not measured yet: CHECKPOINT is what `dyno run` makes, as an absolute path, and so is FILES, where there is "
+        "one; `dyno run` starts the image by its digest, with limits of this machine and labels that name their owner"
+    )
+    argv, notes = list(run_argv(image.cli, run)), [note, *_before(variant, spec)]
+    return {"cell_id": cell_id, "argv": argv, "env": _environment(variant), "notes": notes}
 
 
 def _environment(variant: Variant) -> dict[str, str]:
-    return spec_environment(ADAPTERS[variant.engine].launch_spec(variant))
+    """Of a container: what its client's `--env NAME` takes from its own."""
+    spec = ADAPTERS[variant.engine].launch_spec(variant)
+    return container_environment(spec) if runs_in_container(variant) else spec_environment(spec)

@@ -37,6 +37,11 @@ def _retry_condition(_task: object, _run: object, state: State[Any]) -> bool:
     return may_pass(state.data)
 
 
+def _live(text: str) -> None:
+    """One line that is written over on a terminal; elsewhere a line of it now and then."""
+    log.debug("%s", text, extra={"live": text})
+
+
 @task(
     name="download",
     task_run_name="download {model.name}",
@@ -47,7 +52,7 @@ def _retry_condition(_task: object, _run: object, state: State[Any]) -> bool:
 )
 def download(model: Model, artifacts: Path) -> Artifact:
     """Cached by content in the store; Prefect's own cache would know only this host's results."""
-    found = fetch_model(model.source, ArtifactStore(artifacts), progress=log.info)
+    found = fetch_model(model.source, ArtifactStore(artifacts), progress=log.info, live=_live)
     verb = "made" if found.was_made else "kept"
     log.info("%s: %s, %.1f MB %s", model.name, model.source.kind, found.bytes / 1e6, verb)
     return found
@@ -62,6 +67,7 @@ def download_dataset(prompts: Prompts, artifacts: Path) -> Path | None:
     if source is None:
         return Path(prompts.path or "").expanduser()
     store = ArtifactStore(artifacts)
-    found = fetch_hub_dataset(source, store, file=prompts.file, split=prompts.split, progress=log.info)
+    part = {"file": prompts.file, "split": prompts.split}
+    found = fetch_hub_dataset(source, store, **part, progress=log.info, live=_live)
     log.info("%s: %.1f MB %s", source.repo, found.bytes / 1e6, "made" if found.was_made else "kept")
     return found.path

@@ -18,8 +18,10 @@ from tasks.download import download, download_dataset
 from tasks.loadgen.plan import Endpoint, TrialPlan
 from tasks.loadgen.preflight import run_preflight
 from tasks.loadgen.trial import run_trial
+from tasks.pull import pull
 from tasks.quantize import quantize
-from tasks.serve import Loadable, serve
+from tasks.serve import Loadable, runs_in_container, serve
+from tasks.serving.environment import Environment
 from tasks.serving.profiling import Trace, profiling, traces_in, with_profiler
 from tasks.serving.server import Server
 from tasks.track import tracking_store
@@ -51,7 +53,7 @@ def profile(variant: Variant, workload: Workload, folder: Path, home: Home, *, r
     profiler = profiler_of(variant)
     traces = folder / "traces"
     traces.mkdir(parents=True)
-    loadable, tokenizer = _prepared(variant, home)
+    loadable, tokenizer = _prepared(variant, home, folder / "build.log")
 
     def adapted(spec: LaunchSpec) -> LaunchSpec:
         return with_profiler(spec, profiler, traces)
@@ -71,11 +73,13 @@ def profile(variant: Variant, workload: Workload, folder: Path, home: Home, *, r
     return Profiled(folder, found)
 
 
-def _prepared(variant: Variant, home: Home) -> tuple[Loadable, Path]:
+def _prepared(variant: Variant, home: Home, log_file: Path) -> tuple[Loadable, Path]:
     model = download.fn(variant.model, home.artifacts)
-    environment = make_environment.fn(variant, home.environments)
-    checkpoint = quantize.fn(variant, model, home.artifacts, environment)
-    return Loadable(environment, build.fn(variant, checkpoint.entry)), model.path
+    runs_in = pull.fn(variant) if runs_in_container(variant) else make_environment.fn(variant, home.environments)
+    environment = runs_in if isinstance(runs_in, Environment) else None
+    checkpoint = quantize.fn(variant, model, home.artifacts, environment, home.environments)
+    built = build.fn(variant, checkpoint=checkpoint, model=model, runs_in=runs_in, home=home, log_file=log_file)
+    return Loadable(runs_in, built.path), model.path
 
 
 def _plan(

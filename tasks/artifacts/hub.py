@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from experiments.errors import DownloadError
+from experiments.schema.failure import FailureClass
 from experiments.schema.model import HubSource
 from experiments.schema.prompts import HubDataset
 from tasks.artifacts.dataset_files import chosen_files
@@ -36,6 +38,7 @@ LAYOUT_VERSION = 1
 """Of which files are taken; a changed choice makes other artifacts."""
 
 COMMIT = re.compile(r"^[0-9a-f]{40}$")
+SEEN = ".hub-commits.json"
 TIMEOUT_S = 30.0
 PROGRESS_EVERY_S = 2.0
 
@@ -55,18 +58,29 @@ class RemoteFile:
     git_sha1: str
 
 
-def fetch_hub(source: HubSource, store: ArtifactStore, *, progress: Progress) -> Artifact:
-    """Raises DownloadError that says what to do: accept a licence, set HF_TOKEN, check the name, go online."""
-    commit = _commit_of(source, store.root / ".hub-commits.json", progress)
+def fetch_hub(source: HubSource, store: ArtifactStore, *, progress: Progress, live: Progress | None = None) -> Artifact:
+    """Raises DownloadError that says what to do: accept a licence, set HF_TOKEN, check the name, go online.
+
+    `live` is told how much there is, over and over; without it `progress` is.
+    """
+    commit = _commit_of(source, store.root / SEEN, progress)
     made_from = {"repo": source.repo, "commit": commit, "layout_version": LAYOUT_VERSION}
-    return _fetched("hub", source, commit, made_from, store, lambda: _listed(source, commit), progress)
+    return _fetched(
+        "hub", source, commit, made_from, store, lambda: _listed(source, commit), progress, live or progress
+    )
 
 
 def fetch_hub_dataset(
-    source: HubDataset, store: ArtifactStore, *, file: str | None, split: str | None, progress: Progress
+    source: HubDataset,
+    store: ArtifactStore,
+    *,
+    file: str | None,
+    split: str | None,
+    progress: Progress,
+    live: Progress | None = None,
 ) -> Artifact:
     """The data files of a dataset repository that `file` or `split` name, in its own folders. Raises DownloadError."""
-    commit = _commit_of(source, store.root / ".hub-commits.json", progress)
+    commit = _commit_of(source, store.root / SEEN, progress)
     made_from = {"dataset": source.repo, "commit": commit, "file": file or "", "split": split or ""}
 
     def listed() -> list[RemoteFile]:
@@ -74,7 +88,7 @@ def fetch_hub_dataset(
         chosen = chosen_files(siblings, file=file, split=split, where=f"{source.repo} at {commit[:12]}")
         return [_remote_file(siblings[name]) for name in chosen]
 
-    return _fetched("dataset", source, commit, made_from, store, listed, progress)
+    return _fetched("dataset", source, commit, made_from, store, listed, progress, live or progress)
 
 
 def _fetched(
@@ -85,19 +99,25 @@ def _fetched(
     store: ArtifactStore,
     listed: Callable[[], list[RemoteFile]],
     progress: Progress,
+    live: Progress,
 ) -> Artifact:
     def make(folder: Path) -> Mapping[str, Any]:
         kept = store.download_folder(kind, made_from)
         files = listed()
         store.require_space(sum(file.size for file in files) - _bytes_in(kept))
         progress(f"{source.repo} at {commit[:12]}: {len(files)} files, {size_text(sum(f.size for f in files))}")
-        with _watched(kept, sum(file.size for file in files), source.repo, progress):
+        with _watched(kept, sum(file.size for file in files), source.repo, live):
             for file in files:
                 _fetch(source, commit, file, kept)
         _hand_over(files, kept, folder)
         return {"repo": source.repo, "revision": source.revision, "commit": commit}
 
     return store.get_or_make(kind, made_from, make, progress=progress)
+
+
+def last_seen_commits(root: Path) -> dict[str, str]:
+    """The commit of each `repo@revision` that was resolved for the store at `root`."""
+    return recall(root / SEEN)
 
 
 def _repo_type(source: HubSource) -> str:
@@ -111,8 +131,11 @@ def _commit_of(source: HubSource, remembered: Path, progress: Progress) -> str:
     name = f"{'datasets/' if isinstance(source, HubDataset) else ''}{source.repo}@{source.revision}"
     known = recall(remembered)
     if _hub().constants.HF_HUB_OFFLINE:
+        cached = _cached(source) / "refs" / source.revision
+        if name not in known and cached.is_file():
+            return cached.read_text().strip()
         if name not in known:
-            raise DownloadError(_offline_words(source))
+            raise DownloadError(_offline_words(source), failure_class=FailureClass.WEIGHTS_MISSING)
         progress(f"{name}: offline, taken as the commit that it was last seen at, {known[name][:12]}")
         return known[name]
     commit = str(_repo_info(source, source.revision).sha)
@@ -120,14 +143,44 @@ def _commit_of(source: HubSource, remembered: Path, progress: Progress) -> str:
     return commit
 
 
+def _cached(source: HubSource) -> Path:
+    """Where huggingface-hub's own cache has a repository, filled by another program of this person."""
+    folder_name = import_module("huggingface_hub.file_download").repo_folder_name
+    folder: str = folder_name(repo_id=source.repo, repo_type=_repo_type(source))
+    return Path(_hub().constants.HF_HUB_CACHE) / folder
+
+
+def _listed_offline(source: HubSource, snapshot: Path) -> list[RemoteFile]:
+    """What that cache has of a commit; its blobs bear the hashes that the hub lists. Raises DownloadError where that is
+    no whole model."""
+    names = [path.name for path in snapshot.iterdir() if path.is_file()]
+    lacks = lacking(names) + lacking_shards(snapshot)
+    if lacks:
+        raise DownloadError(
+            f"{_offline_words(source)} The cache at {snapshot} has some of it, and lacks {'; '.join(lacks)}.",
+            failure_class=FailureClass.WEIGHTS_MISSING,
+        )
+    return [_cached_file(snapshot / name) for name in needed_files(names)]
+
+
+def _cached_file(path: Path) -> RemoteFile:
+    blob = path.resolve().name
+    is_sha256 = re.fullmatch(r"[0-9a-f]{64}", blob) is not None
+    return RemoteFile(path.name, path.stat().st_size, blob if is_sha256 else "", "" if is_sha256 else blob)
+
+
 def _listed(source: HubSource, commit: str) -> list[RemoteFile]:
+    snapshot = _cached(source) / "snapshots" / commit
+    if _hub().constants.HF_HUB_OFFLINE and snapshot.is_dir():
+        return _listed_offline(source, snapshot)
     info = _repo_info(source, commit)
     siblings = {sibling.rfilename: sibling for sibling in info.siblings or []}
     lacks = lacking(name for name in siblings if "/" not in name)
     if lacks:
         raise DownloadError(
             f"{source.repo} at {commit[:12]} is no model in the Hugging Face layout: it lacks {'; '.join(lacks)}. "
-            "Only safetensors weights are used: choose a repository that has them."
+            "Only safetensors weights are used: choose a repository that has them.",
+            failure_class=FailureClass.WEIGHTS_MISSING,
         )
     return [_remote_file(siblings[name]) for name in needed_files(siblings)]
 
@@ -213,7 +266,10 @@ def _hand_over(files: list[RemoteFile], kept: Path, folder: Path) -> None:
         os.link(kept / file.name, folder / file.name)
     missing = lacking_shards(folder)
     if missing:
-        raise DownloadError(f"the repository's index names shards that it does not have: {', '.join(missing)}")
+        raise DownloadError(
+            f"the repository's index names shards that it does not have: {', '.join(missing)}",
+            failure_class=FailureClass.WEIGHTS_MISSING,
+        )
 
 
 def _bytes_in(folder: Path) -> int:
@@ -227,13 +283,14 @@ def _bytes_in(folder: Path) -> int:
 
 
 @contextmanager
-def _watched(folder: Path, total: int, repo: str, progress: Progress) -> Iterator[None]:
+def _watched(folder: Path, total: int, repo: str, live: Progress) -> Iterator[None]:
     """Says every other second how much is there: works for every way in which a file may come."""
     done = threading.Event()
+    first, began = _bytes_in(folder), time.monotonic()
 
     def watch() -> None:
         while not done.wait(PROGRESS_EVERY_S):
-            progress(f"{repo}: {size_text(_bytes_in(folder))} of {size_text(total)}")
+            live(f"{repo}: {progress_text(_bytes_in(folder), total, first, time.monotonic() - began)}")
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -242,6 +299,17 @@ def _watched(folder: Path, total: int, repo: str, progress: Progress) -> Iterato
     finally:
         done.set()
         watcher.join()
+
+
+def progress_text(have: int, total: int, first: int, seconds: float) -> str:
+    """Of `total` bytes there are `have`; `first` were there when this download began, `seconds` ago."""
+    rate = (have - first) / seconds
+    text = f"{size_text(have)} of {size_text(total)}"
+    if rate <= 0:
+        return f"{text}, nothing arrives"
+    left_s = max(total - have, 0) / rate
+    left = f"{left_s:.0f} s" if left_s < 120 else f"{left_s / 60:.0f} min"
+    return f"{text} ({100 * have / total:.0f} %), {rate / 1e6:.1f} MB/s, {left} left"
 
 
 def _hub() -> ModuleType:
@@ -269,9 +337,27 @@ def _explained(source: HubSource, revision: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in FULL:
             raise
-        raise DownloadError(_advice(source, revision, error)) from error
+        raise _told(source, revision, error) from error
     except (http_error, ValueError) as error:
-        raise DownloadError(_advice(source, revision, error)) from error
+        raise _told(source, revision, error) from error
+
+
+def _told(source: HubSource, revision: str, error: Exception) -> DownloadError:
+    return DownloadError(_advice(source, revision, error), failure_class=_class_of(error))
+
+
+def _class_of(error: Exception) -> FailureClass:
+    """A repository that is private and one that does not exist look the same from outside."""
+    from huggingface_hub import errors
+
+    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
+    if isinstance(error, errors.GatedRepoError):
+        return FailureClass.WEIGHTS_GATED
+    if isinstance(error, (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.OfflineModeIsEnabled)):
+        return FailureClass.WEIGHTS_MISSING
+    if status in (401, 403):
+        return FailureClass.WEIGHTS_GATED
+    return FailureClass.WEIGHTS_MISSING if status == 404 else FailureClass.NETWORK
 
 
 def _advice(source: HubSource, revision: str, error: Exception) -> str:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from experiments.errors import DownloadError
+from experiments.schema.failure import FailureClass
 from experiments.schema.model import LocalSource
 from tasks.artifacts.manifest import Artifact, FileEntry, Manifest, sha256_of
 from tasks.artifacts.model_files import lacking, lacking_shards, needed_files
@@ -45,11 +46,17 @@ def fetch_local(source: LocalSource, store: ArtifactStore, *, progress: Callable
 def files_of(folder: Path) -> list[str]:
     """The files of a model's folder that count. Raises DownloadError that names everything that it lacks."""
     if not folder.is_dir():
-        raise DownloadError(f"{folder}: there is no such folder. Check `path` of the model's source.")
+        raise DownloadError(
+            f"{folder}: there is no such folder. Check `path` of the model's source.",
+            failure_class=FailureClass.WEIGHTS_MISSING,
+        )
     names = [path.name for path in folder.iterdir() if path.is_file()]
     lacks = lacking(names) + lacking_shards(folder)
     if lacks:
-        raise DownloadError(f"{folder} is no model in the Hugging Face layout: it lacks {'; '.join(lacks)}.")
+        raise DownloadError(
+            f"{folder} is no model in the Hugging Face layout: it lacks {'; '.join(lacks)}.",
+            failure_class=FailureClass.WEIGHTS_MISSING,
+        )
     return needed_files(names)
 
 

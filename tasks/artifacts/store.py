@@ -3,8 +3,10 @@
 <root>/<kind>/<key>/artifact.json   what it is, what from, and the hash of each file
 <root>/<kind>/<key>/content/…       the files
 <root>/.locks/                      one lock a key; held while making
+<root>/.used/                       one file a key: locked by those who use it, and changed at its last use
 <root>/.partial-<kind>-<key>-…/     being made, or left by a maker that died
 <root>/.damaged-<kind>-<key>/       set aside: it was found not to be what its manifest says
+<root>/.gone-<kind>-<key>-…/        taken out of the store, and being removed
 <root>/.download-<kind>-<key>/      a download that resumes where it was cut
 """
 
@@ -24,7 +26,8 @@ from typing import Any
 
 from experiments.errors import SetupError
 from experiments.schema.base import content_id
-from tasks.artifacts.lock import lock_if_free, locked
+from experiments.schema.failure import FailureClass
+from tasks.artifacts.lock import lock_if_free, locked, use_until_exit
 from tasks.artifacts.manifest import Artifact, Manifest, entries_of, read_manifest, sync_folder, write_manifest
 
 logger = logging.getLogger("dyno.artifacts")
@@ -65,13 +68,15 @@ class ArtifactStore:
         `made_from` is plain JSON and names all that the content depends on: keys of inputs, the recipe and its
         version, tools and their versions. `needed_bytes` is the size if it is known beforehand: too little disk is
         then an error before the work. `verify` compares the hash of every file of a hit. Raises SetupError where the
-        disk is full, and whatever `make` raises; neither leaves anything behind.
+        disk is full, and whatever `make` raises; neither leaves anything behind. What it returns is not collected as
+        long as this process lives.
         """
         key = artifact_key(kind, made_from)
+        use_until_exit(self.use_file(kind, key))
         found = self._find(kind, key, verify=verify)
         if isinstance(found, Artifact):
             return found
-        with locked(self._lock(kind, key), waiting=lambda who: progress(f"{kind} {key}: {who}")):
+        with locked(self.lock_file(kind, key), waiting=lambda who: progress(f"{kind} {key}: {who}")):
             found = self._find(kind, key, verify=verify)
             if isinstance(found, Artifact):
                 return found
@@ -94,14 +99,19 @@ class ArtifactStore:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def use_file(self, kind: str, key: str) -> Path:
+        """Locked by those who use the artifact; its modification time is that of the last use."""
+        return self.root / ".used" / f"{kind}-{key}"
+
+    def lock_file(self, kind: str, key: str) -> Path:
+        """Held while the artifact is made."""
+        return self.root / ".locks" / f"{kind}-{key}"
+
     def _folder(self, kind: str, key: str) -> Path:
         return self.root / kind / key
 
     def _download(self, kind: str, key: str) -> Path:
         return self.root / f".download-{kind}-{key}"
-
-    def _lock(self, kind: str, key: str) -> Path:
-        return self.root / ".locks" / f"{kind}-{key}"
 
     def _find(self, kind: str, key: str, *, verify: bool) -> Artifact | str:
         """The artifact, or what is wrong with it: "" where there is none."""
@@ -125,13 +135,16 @@ class ArtifactStore:
         progress(message)
 
     def _sweep(self, kind: str, key: str) -> None:
-        """Removes what dead makers left: those of the key whose lock we hold, and those whose lock nobody holds."""
+        """Removes what dead makers and collectors left: partials of the key whose lock we hold and of those whose
+        lock nobody holds, and what was taken out of the store."""
+        for gone in self.root.glob(".gone-*"):
+            shutil.rmtree(gone, ignore_errors=True)
         for partial in self.root.glob(".partial-*"):
             theirs = tuple(partial.name.split("-")[1:3])
             if theirs == (kind, key):
                 shutil.rmtree(partial, ignore_errors=True)
                 continue
-            with lock_if_free(self._lock(*theirs)) as free:
+            with lock_if_free(self.lock_file(*theirs)) as free:
                 if free:
                     shutil.rmtree(partial, ignore_errors=True)
 
@@ -139,7 +152,7 @@ class ArtifactStore:
         """Raises SetupError where the disk has less than that, and something to spare."""
         free = shutil.disk_usage(self.root).free
         if needed_bytes > 0 and free < needed_bytes + SPARE_BYTES:
-            raise SetupError(_no_space(self.root, needed_bytes, free))
+            raise SetupError(_no_space(self.root, needed_bytes, free), failure_class=FailureClass.DISK_FULL)
 
     def _make(
         self, kind: str, key: str, made_from: dict[str, Any], make: Make, entry: str, needed_bytes: int
@@ -191,14 +204,15 @@ def full_disk_explained(root: Path, needed_bytes: int) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise SetupError(_no_space(root, needed_bytes, shutil.disk_usage(root).free)) from error
+        words = _no_space(root, needed_bytes, shutil.disk_usage(root).free)
+        raise SetupError(words, failure_class=FailureClass.DISK_FULL) from error
 
 
 def _no_space(root: Path, needed_bytes: int, free_bytes: int) -> str:
     needed = f"{size_text(needed_bytes)} needed, " if needed_bytes else ""
     return (
         f"{root}: the disk is full: {needed}{size_text(free_bytes)} free. Nothing half-written stands in the store. "
-        "Make room, or set DYNO_HOME to a folder on a larger disk."
+        "Make room (dyno store gc --older-than 30d), or set DYNO_HOME to a folder on a larger disk."
     )
 
 

@@ -29,9 +29,24 @@ class Home:
         return self.root / "environments"
 
     @property
+    def pins(self) -> Path:
+        """Experiments whose artifacts are kept whatever their age."""
+        return self.root / "pins"
+
+    @property
     def campaigns(self) -> Path:
         """Records and results."""
         return self.root / "campaigns"
+
+    @property
+    def comparisons(self) -> Path:
+        """Releases, or settings, compared over launches of their own."""
+        return self.root / "comparisons"
+
+    @property
+    def canaries(self) -> Path:
+        """What past comparisons saw of the baseline against itself: how much this machine varies."""
+        return self.root / "canaries"
 
     @property
     def leases(self) -> Path:

@@ -1,16 +1,18 @@
 """What a run would do: each cell with its state, before anything starts."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from engine_adapters import ADAPTERS
 from engine_adapters.base import UnsupportedVariant
 from experiments.errors import InputError, Problem
 from experiments.schema.experiment import Cell, Experiment
 from experiments.schema.failure import FailureClass
+from experiments.schema.hardware import Hardware
 from experiments.schema.load import LoadPlan
+from experiments.schema.prices import price_of
 from experiments.schema.read import catalog, nearest
 from experiments.schema.result import CellState
 from experiments.schema.variant import Variant
@@ -34,22 +36,34 @@ class PlannedCell:
         """For tables and JSON."""
         v, w = self.cell.variant, self.cell.workload
         names = {"cell_id": self.cell.id, "engine": v.engine, "engine_version": v.engine_version, "model": v.model.name}
-        more = {"quantization": str(v.quantization), "hardware": v.hardware, "workload": w.name}
+        backend = {"engine_backend": v.engine_backend} if v.engine_backend else {}
+        more = {**backend, "quantization": str(v.quantization), "hardware": v.hardware, "workload": w.name}
         why = {"state": self.state, "reason": self.reason, "stage": self.stage, "failure_class": self.failure_class}
         return {**names, **more, **why}
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What measuring would take: seconds of one worker, and GPU-hours of those cells that use GPUs."""
+    """What measuring would take: seconds of one worker, and GPU-hours of those cells that use GPUs. Dollars are (low,
+    high) of those cells whose hardware has a price; None where none has."""
 
     cells: int
     seconds: float
     gpu_hours: float
+    usd: tuple[float, float] | None = None
 
-    def body(self) -> dict[str, float]:
+    def body(self) -> dict[str, Any]:
         """For JSON."""
-        return {key: round(value, 2) for key, value in asdict(self).items()}
+        rounded = {key: round(value, 2) for key, value in asdict(self).items() if key != "usd"}
+        return rounded | {"usd": [round(value, 2) for value in self.usd] if self.usd else None}
+
+    @property
+    def money(self) -> str:
+        """ ", $1.20–3.00", or nothing."""
+        if self.usd is None:
+            return ""
+        low, high = self.usd
+        return f", ${low:.2f}" if low == high else f", ${low:.2f}–{high:.2f}"
 
 
 def check_lines(experiment: Experiment, file: str) -> None:
@@ -85,6 +99,9 @@ def refusal(variant: Variant, workload: Workload) -> tuple[str, str] | None:
         return unsupported.field, str(unsupported)
     if workload.json_schema is not None and workload.endpoint not in adapter.request_dialect(variant).structured_output:
         return "engine", f"{adapter.title} takes no JSON schema on {workload.endpoint}, and {workload.name} has one"
+    if adapter.no_exact_output and not workload.ends_by_itself:
+        what = f"{workload.name}, which holds answers to a length"
+        return "engine", f"{adapter.title} cannot do {what}: {adapter.no_exact_output}"
     needed, room = workload.context_tokens, _context(variant)
     if room is not None and needed > room:
         return "max_model_len", f"{workload.name} needs {needed} tokens of context, and there are {room}"
@@ -101,7 +118,7 @@ def _context(variant: Variant) -> int | None:
 def plan_cells(experiment: Experiment, campaign: Campaign, *, retry: Retry = "") -> list[PlannedCell]:
     """Every cell of an experiment, in its order."""
     cells = experiment.cells()
-    due = {cell.id for cell in to_measure(campaign, cells, retry=retry)}
+    due = {cell.id for cell in to_measure(campaign, cells, retry=retry, launches=experiment.load_plan.launches)}
     return [_planned(cell, cell.id in due, campaign) for cell in cells]
 
 
@@ -121,12 +138,27 @@ def _planned(cell: Cell, is_due: bool, campaign: Campaign) -> PlannedCell:
     return PlannedCell(cell, result.state.value, reason, *told)  # type: ignore[arg-type]
 
 
-def estimate(planned: Iterable[PlannedCell], plan: LoadPlan) -> Estimate:
-    """A rough one, before anything is known of the speed: each point takes its least time and half as much again."""
+def estimate(planned: Iterable[PlannedCell], plan: LoadPlan, prices: Mapping[str, float] | None = None) -> Estimate:
+    """A rough one, before anything is known of the speed: each point takes its least time and half as much again.
+    `prices` are a person's own, in dollars an hour by hardware; the catalog's stand behind them."""
     cells = [p.cell for p in planned if p.state == "to measure"]
-    points = 1 + math.ceil(math.log2(plan.saturation.max_concurrency)) + len(plan.open_loop.fractions)
-    seconds_per_cell = 1.5 * plan.min_seconds * (points + 2)
-    launches = len({cell.variant.id for cell in cells})
-    gpus = {name: entry["gpus"] for name, entry in catalog("hardware").items()}
-    gpu_seconds = sum(seconds_per_cell * gpus.get(cell.variant.hardware, 0) for cell in cells)
-    return Estimate(len(cells), seconds_per_cell * len(cells) + SECONDS_PER_LAUNCH * launches, gpu_seconds / 3600)
+    seconds_per_cell = seconds_on_a_launch(plan) * plan.launches
+    launches = len({cell.variant.id for cell in cells}) * plan.launches
+    hardware = {name: Hardware.model_validate(entry) for name, entry in catalog("hardware").items()}
+    gpu_seconds = sum(seconds_per_cell * hardware[cell.variant.hardware].gpus for cell in cells)
+    paid = [price for cell in cells if (price := price_of(hardware[cell.variant.hardware], prices or {}))]
+    hours = seconds_per_cell / 3600
+    usd = (hours * sum(price.low for price in paid), hours * sum(price.high for price in paid)) if paid else None
+    seconds = seconds_per_cell * len(cells) + SECONDS_PER_LAUNCH * launches
+    return Estimate(len(cells), seconds, gpu_seconds / 3600, usd)
+
+
+def seconds_on_a_launch(plan: LoadPlan) -> float:
+    """Of one cell: its points, and the whole budget of its search for capacities."""
+    if plan.ramp is not None:
+        return plan.ramp.seconds * len(plan.ramp.users)
+    if plan.ladder is not None:
+        return (plan.ladder.seconds or 1.5 * plan.min_seconds) * (len(plan.ladder.concurrency) + 2)
+    rates = len(plan.open_loop.fractions) if plan.open_loop.fractions is not None else plan.open_loop.points + 1
+    points = 1 + math.ceil(math.log2(plan.saturation.max_concurrency)) + rates * len(plan.open_loop.arrivals)
+    return 1.5 * plan.min_seconds * (points + 2) + (plan.capacity.budget_seconds if plan.capacity else 0.0)

@@ -1,5 +1,6 @@
 """Environments: a venv per engine release below the store, made by pip, with what it resolved to on record."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -7,8 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
@@ -17,6 +19,11 @@ from experiments.errors import BuildError
 from experiments.schema.base import content_id
 
 READY = "environment.json"
+
+_in_use: dict[Path, int] = {}
+"""The environments that this process has used: an open descriptor by lock file."""
+
+_one_thread = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +40,18 @@ class Environment:
         """Where the packages lie."""
         return next((self.python.parents[1] / "lib").glob("python3*/site-packages"))
 
+    def facts(self) -> dict[str, str]:
+        """For the record."""
+        return {"kind": "environment", "environment": self.python.parents[1].name}
+
     def version(self, package: str) -> str:
         """The resolved version of a package; "" where it is not in here."""
-        return next((v for name, v, _ in self.packages if _normal(name) == _normal(package)), "")
+        return next((v for name, v, _ in self.packages if same_package(name, package)), "")
 
     def installed_version(self, package: str) -> str:
         """The version that lies there now; "" where there is none."""
         found = distributions(path=[str(self.site_packages)])
-        return next((one.version for one in found if _normal(one.name) == _normal(package)), "")
+        return next((one.version for one in found if same_package(one.name, package)), "")
 
 
 def check_release(environment: Environment, package: str, asked: str) -> str:
@@ -66,18 +77,54 @@ def engine_environment(
     root.mkdir(parents=True, exist_ok=True)
     content = [list(requirements), sys.version_info[:2], *([list(removed)] if removed else [])]
     folder = root / f"{_slug(requirements)}-{content_id(*content)}"
-    with (root / f"{folder.name}.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"another dyno is making the environment of {', '.join(requirements)}: waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        found = _read(folder)
-        return found if found else _make(folder, requirements, removed, say)
+    lock = root / f"{folder.name}.lock"
+    with _one_thread:
+        while True:
+            _use_until_exit(lock, lambda: say(f"another dyno is making the environment of {', '.join(requirements)}"))
+            found = _read(folder)
+            if found:
+                return found
+            with _alone(lock) as is_alone:
+                if is_alone:
+                    return _make(folder, requirements, removed, say)
+            time.sleep(0.05)
+
+
+def _use_until_exit(lock: Path, waiting: Callable[[], None]) -> None:
+    """A shared lock on the file, kept until this process ends, so that nobody removes what is used; the file's
+    modification time is that of the last use."""
+    if lock not in _in_use or not (lock.exists() and os.path.samestat(os.fstat(_in_use[lock]), lock.stat())):
+        _in_use[lock] = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(_in_use[lock], fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        waiting()
+        fcntl.flock(_in_use[lock], fcntl.LOCK_SH)
+    os.utime(_in_use[lock])
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[bool]:
+    """Whether nobody else uses it or makes it. Without that, our shared lock is gone too: the kernel gives it back
+    before it tries for more, and so of two who want to make the same thing one can."""
+    try:
+        fcntl.flock(_in_use[lock], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        fcntl.flock(_in_use[lock], fcntl.LOCK_SH)
 
 
 def _slug(requirements: Sequence[str]) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", requirements[0])[:60]
+
+
+def same_package(one: str, other: str) -> bool:
+    """Whether two spellings name the same distribution."""
+    return _normal(one) == _normal(other)
 
 
 def _normal(name: str) -> str:

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,11 +16,13 @@ from engine_adapters.base import LaunchSpec, RequestDialect
 from experiments.errors import DynoError, LaunchError, ServerDied
 from experiments.schema.failure import FailureClass
 from tasks.serving.guarded import GuardedProcess, guarded_process
+from tasks.serving.lease import Container
 
 LAUNCHERS = Path(__file__).parents[2] / "engine_adapters" / "launchers"
 HOST = "127.0.0.1"
 WRONG = "a request for one token is answered with"
 HIDDEN = ("TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL", "AUTH")
+OFFLINE = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
 KEPT_OUT = ("PYTHON", "VIRTUAL_ENV", "PREFECT", "MLFLOW", "DYNO", "PIP_")
 
 
@@ -29,6 +31,7 @@ class Server:
     """A server that answers. `timings_s`: seconds from the start until it listened, was healthy, gave a token.
 
     `process` is None where it was there before, and stays. `version` is what it says of itself, "" where it does not.
+    `gpus` are the UUIDs of those that it was given.
     """
 
     url: str
@@ -37,6 +40,7 @@ class Server:
     process: GuardedProcess | None
     timings_s: Mapping[str, float] = field(default_factory=dict)
     version: str = ""
+    gpus: tuple[str, ...] = ()
 
     def has_ended(self) -> bool:
         """Whether its process is gone, or nobody answers where it was attached to."""
@@ -67,14 +71,45 @@ class Server:
         return "" if self.process is None else self.process.log_tail()
 
 
-def fill(spec: LaunchSpec, *, python: Path, model: Path, port: int) -> tuple[str, ...]:
-    """The argument list with its placeholders filled; only arguments that are a placeholder as a whole change."""
+def fill(
+    spec: LaunchSpec,
+    *,
+    python: str | Path,
+    model: str | Path,
+    port: int,
+    launchers: str | Path = LAUNCHERS,
+    files: str | Path = "files",
+) -> tuple[str, ...]:
+    """The argument list with its placeholders filled: arguments that are a placeholder as a whole, and paths within
+    the folders that a placeholder stands for. Nothing else changes."""
     values = {"{python}": str(python), "{model}": str(model), "{host}": HOST, "{port}": str(port)}
-    launcher = "{launchers}/"
-    return tuple(
-        str(LAUNCHERS / arg.removeprefix(launcher)) if arg.startswith(launcher) else values.get(arg, arg)
-        for arg in spec.argv
-    )
+    folders = {"{launchers}/": launchers, "{files}/": files, "{model}/": model}
+    return tuple(_filled(word, values, folders) for word in spec.argv)
+
+
+def _filled(word: str, values: Mapping[str, str], folders: Mapping[str, str | Path]) -> str:
+    for beginning, folder in folders.items():
+        if word.startswith(beginning):
+            return f"{folder}/{word.removeprefix(beginning)}"
+    return values.get(word, word)
+
+
+def files_beside(log: Path) -> Path:
+    """Where the files of the launch with that log lie."""
+    return log.with_name(f"{log.stem}-files")
+
+
+def write_files(spec: LaunchSpec, log: Path) -> Path:
+    """The spec's texts, in a folder beside the log; whoever runs a container may read them. Returns the folder."""
+    folder = files_beside(log)
+    if spec.files:
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, text in spec.files:
+        aside = folder / f"{name}.partial"
+        aside.write_text(text, encoding="utf-8")
+        aside.chmod(0o644)
+        aside.rename(folder / name)
+    return folder
 
 
 def free_port() -> int:
@@ -84,14 +119,25 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def server_environment(spec: LaunchSpec) -> dict[str, str]:
-    """What the server's process gets: ours without secrets and without our own tools' settings, then the spec's."""
-    inherited = {
+def inherited_environment() -> dict[str, str]:
+    """Ours without secrets and without our own tools' settings."""
+    return {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(KEPT_OUT) and not any(word in name.upper() for word in HIDDEN)
     }
-    return inherited | {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"} | spec_environment(spec)
+
+
+def server_environment(spec: LaunchSpec, gpus: Sequence[str] = ()) -> dict[str, str]:
+    """What the server's process gets: what is inherited, then what it is allowed to see, then the spec's."""
+    # By index in the order of the bus, as NVML counts: some engines read numbers only, and CUDA's own order is another.
+    seen = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+    return inherited_environment() | seen | OFFLINE | spec_environment(spec)
+
+
+def programs_first(python: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """The same environment, in which a program without a path is found beside its Python first."""
+    return {**environment, "PATH": os.pathsep.join(filter(None, (str(python.parent), environment.get("PATH", ""))))}
 
 
 def spec_environment(spec: LaunchSpec) -> dict[str, str]:
@@ -111,17 +157,53 @@ def running_server(
     leases: Path,
     what: str,
     say: Callable[[str], None],
+    gpus: Sequence[str] = (),
 ) -> Iterator[Server]:
-    """The server runs inside the block, ready; after it nothing of it is left, however the block ended.
+    """The server of an environment runs inside the block, ready; after it nothing of it is left, however the block
+    ended. `gpus` are those that it sees.
 
     Raises LaunchError with the last lines of its log where it does not become ready within the spec's time.
     """
     port = free_port()
-    argv = fill(spec, python=python, model=model, port=port)
-    served_model = str(model) if spec.served_model == "{model}" else spec.served_model
+    command = Command(
+        argv=fill(spec, python=python, model=model, port=port, files=write_files(spec, log)),
+        env=programs_first(python, server_environment(spec, gpus)),
+        served_model=str(model) if spec.served_model == "{model}" else spec.served_model,
+    )
+    with serving(command, spec, dialect, port=port, log=log, leases=leases, what=what, say=say) as server:
+        yield server
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What is started, with which environment, under which name it serves its model. `container`, where it is the
+    client of one; `on_record` is then what a person may start again, without the name and the owner of this launch."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    served_model: str
+    container: Container | None = None
+    on_record: tuple[str, ...] = ()
+
+
+@contextlib.contextmanager
+def serving(
+    command: Command,
+    spec: LaunchSpec,
+    dialect: RequestDialect,
+    *,
+    port: int,
+    log: Path,
+    leases: Path,
+    what: str,
+    say: Callable[[str], None],
+) -> Iterator[Server]:
+    """Starts the command under a guard, and waits until it has generated a token."""
     started = time.monotonic()
-    with guarded_process(argv, env=server_environment(spec), log=log, leases=leases, what=what) as process:
-        server = Server(f"http://{HOST}:{port}", served_model, argv, process)
+    with guarded_process(
+        command.argv, env=command.env, log=log, leases=leases, what=what, container=command.container
+    ) as process:
+        server = Server(f"http://{HOST}:{port}", command.served_model, command.on_record or command.argv, process)
         timings = _wait_until_ready(server, spec, dialect, started, say)
         yield replace(server, timings_s=timings, version=_told_version(server.url, spec))
 
@@ -222,7 +304,9 @@ def _has_choices(answer: httpx.Response) -> bool:
 def _ended(kind: type[LaunchError | ServerDied], process: GuardedProcess, when: str) -> LaunchError | ServerDied:
     """How a process ended, and what is known of it."""
     status = process.exit_status() or 0
-    if status > 128:
+    if process.is_container_out_of_memory():
+        said = f"the server was killed by the kernel, out of memory, {when}: it took more than its container may have"
+    elif status > 128:
         said = f"the server was killed by a signal {when} ({_signal_name(status - 128)})"
     else:
         said = f"the server ended with status {status} {when}"

@@ -31,7 +31,7 @@ def report(store: ArtifactStore, model: str) -> dict[str, Any]:
     try:
         artifact = fetched(store, repo, revision, said)
     except DynoError as error:
-        return {"said": said, "error": type(error).__name__, "message": error.message}
+        return {"said": said, "error": type(error).__name__, "message": error.message, "class": error.failure_class}
     return {"said": said, "path": str(artifact.path), "key": artifact.key, "was_made": artifact.was_made}
 
 

@@ -1,5 +1,6 @@
 """Models from a hub: huggingface-hub as it is, against a small hub on loopback."""
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tasks.artifacts.hub import progress_text
 
 HERE = Path(__file__).parent
 
@@ -189,6 +192,13 @@ def test_a_gated_model_comes_with_a_token_that_no_other_host_and_no_file_sees(
     assert [path for path in tmp_path.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()] == []
 
 
+def failure_class(said: str) -> str:
+    """What a person who reads that advice would file it under."""
+    if "gated" in said or "refused access" in said:
+        return "weights_gated"
+    return "network" if "could not be fetched" in said else "weights_missing"
+
+
 @pytest.mark.parametrize(
     ("env", "advice"),
     [
@@ -229,9 +239,16 @@ def test_what_the_hub_does_not_give_says_what_to_do(
     for report, said in zip(reports, advice.values(), strict=True):
         assert report["error"] == "DownloadError"
         assert re.search(said, report["message"]), report["message"]
+        assert report["class"] == failure_class(said)
     for secret in (TOKEN, "hf_other", "user:secret"):
         assert secret not in json.dumps(reports)
     assert list((tmp_path / "store").glob(".partial-*")) == []
+
+
+def test_progress_tells_bytes_share_rate_and_what_is_left() -> None:
+    """At 10 s, 300 MB of a GB are there, 100 of which were there before: 20 MB/s, 35 s for the other 700."""
+    assert progress_text(300_000_000, 10**9, 100_000_000, 10.0) == "286.1 MiB of 953.7 MiB (30 %), 20.0 MB/s, 35 s left"
+    assert progress_text(10**8, 10**9, 10**8, 10.0) == "95.4 MiB of 953.7 MiB, nothing arrives"
 
 
 def test_offline_a_branch_is_the_commit_that_it_was_last_seen_at(start: Start) -> None:
@@ -246,6 +263,7 @@ def test_too_little_disk_is_said_before_anything_is_fetched(hub: Any, start: Sta
     report = report_of(start("org/open@main"))
     assert report["error"] == "SetupError"
     assert "disk is full: 1048576.0 GiB needed" in report["message"]
+    assert report["class"] == "disk_full"
     assert hub.asked_for("config.json") == []
 
 
@@ -267,6 +285,32 @@ def test_what_another_program_has_in_its_cache_is_not_fetched_again(hub: Any, st
     (snapshot / "model.safetensors").write_bytes(WEIGHTS)
     assert report_of(start("org/open@main"))["was_made"]
     assert hub.asked_for("model.safetensors") == []
+
+
+def cache_of_another_program(home: Path, *names: str) -> None:
+    """As huggingface-hub lays it out: blobs by hash, a snapshot of links, and what the branch was."""
+    repo = home / "hub" / "models--org--open"
+    snapshot = repo / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True, exist_ok=True)
+    for folder in ("blobs", "refs"):
+        (repo / folder).mkdir(exist_ok=True)
+    (repo / "refs" / "main").write_text(COMMIT)
+    for name in names:
+        blob = repo / "blobs" / hashlib.sha256(FILES[name]).hexdigest()
+        blob.write_bytes(FILES[name])
+        (snapshot / name).symlink_to(blob)
+
+
+def test_offline_the_cache_of_another_program_is_enough(hub: Any, start: Start, tmp_path: Path) -> None:
+    cache_of_another_program(tmp_path / "hf-home", "config.json", "tokenizer.json")
+    report = report_of(start("org/open@main", HF_HUB_OFFLINE="1"))
+    assert "lacks any *.safetensors file" in report["message"]
+    cache_of_another_program(tmp_path / "hf-home", "model.safetensors", "chat_template.jinja")
+    report = report_of(start("org/open@main", HF_HUB_OFFLINE="1"))
+    assert report["was_made"]
+    assert all((Path(report["path"]) / name).read_bytes() == FILES[name] for name in NEEDED)
+    assert hub.asked == []
+    assert report_of(start("org/open@main"))["key"] == report["key"], "the same artifact as from the hub itself"
 
 
 def test_the_hub_is_not_told_what_is_installed_here(hub: Any, start: Start, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_a_workload_that_does_not_fit_the_context_is_unsupported(
 
 def test_an_estimate_counts_launches_and_cells(experiment: Experiment, tmp_path: Path) -> None:
     takes = estimate(plan_cells(experiment, open_campaign(tmp_path, "e")), experiment.load_plan)
-    points = 1 + 8 + 4  # synchronous, concurrency 2 to 256, four open-loop rates
+    points = 1 + 8 + 5  # synchronous, concurrency 2 to 256, four open-loop rates and one past the ceiling
     assert takes.cells == 2
     assert takes.seconds == 2 * 1.5 * 3 * (points + 2) + 2 * 5
     assert takes.gpu_hours == 0

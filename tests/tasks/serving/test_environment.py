@@ -1,5 +1,6 @@
 """An environment per engine release: made once, on record, and made anew where its maker died."""
 
+import fcntl
 import multiprocessing
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def test_an_environment_is_made_once_and_says_what_it_resolved_to(tmp_path: Path
     assert again.seconds == 0
     assert (again.python, again.packages) == (first.python, first.packages)
     assert not list(tmp_path.rglob("pip-report.json")), "the report names download addresses"
+    with next(tmp_path.glob("*.lock")).open() as lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # in use as long as this process lives: nobody may remove it
 
     (first.python.parents[1] / READY).unlink()  # as if its maker had been killed
     assert make(tmp_path).seconds > 0
