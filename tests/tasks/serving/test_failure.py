@@ -177,6 +177,7 @@ def test_the_engines_own_words_come_before_those_that_all_share() -> None:
         (137, "", C.OUT_OF_MEMORY),
         (137, "error: argument --x\n", C.OUT_OF_MEMORY),
         (1, "the worker died\n", C.OUT_OF_MEMORY),
+        (139, "", C.CRASHED),
         (1, "error: unrecognized arguments: --x\n", C.BAD_FLAG),
     ],
 )
