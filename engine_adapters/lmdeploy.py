@@ -213,6 +213,7 @@ ADAPTER = EngineAdapter(
         "cached_prompt_tokens": "lmdeploy:cached_tokens_total",
         "output_tokens": "lmdeploy:generation_tokens_total",
     },
+    quantizing_flags=("--model-format",),
     release_package="lmdeploy",
     failure_patterns=FAILURES,
     backend_pattern=r"Fallback to (\w+) engine",
