@@ -1,11 +1,14 @@
 """What an adapter is: a record of data and pure functions that describe one engine. It never acts."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from experiments.schema.failure import FailureClass
 from experiments.schema.variant import Variant
+
+T = TypeVar("T")
 
 
 class UnsupportedVariant(Exception):
@@ -20,6 +23,9 @@ class UnsupportedVariant(Exception):
 CheckpointFormat = Literal["safetensors", "gguf", "compressed_tensors", "modelopt", "tensorrt_llm", "bitsandbytes"]
 """`safetensors` are the model's own files as they are, pre-quantized ones included; `modelopt` is its Hugging Face
 export, `tensorrt_llm` its checkpoint for trtllm-build."""
+
+MetricsDialect = Literal["prometheus", "json_iterations"]
+"""How metrics are told: Prometheus' text format, or TensorRT-LLM's list of iterations in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +42,13 @@ class CheckpointSpec:
 class BuildSpec:
     """Commands that compile an engine from a checkpoint, run in order where the server would run: in the image, or in
     the environment of `packages`. An argument that is exactly `{python}`, `{checkpoint}`, `{model}` (the model's own
-    files) or `{output}` is filled in, and so is one that begins with `{output}/`; nothing else is interpreted.
+    files) or `{output}` is filled in, and so is one that begins with `{output}/` or `{scratch}/` (a folder that is
+    removed when the build ends); nothing else is interpreted.
 
     `kind` names what is built for people (`TensorRT-LLM engine`). `loads` is what the server is given as {model}: a
-    path below the output, "" for the output itself. `time_pattern` and `memory_pattern` are regular expressions whose
-    first group is what the tool itself says of the time and the memory that it took.
+    path below the output, "" for the output itself. `tokenizer_folder` is the folder below the output that the model's
+    own files but its weights are copied to, byte for byte; "" copies none. `time_pattern` and `memory_pattern` are
+    regular expressions whose first group is what the tool itself says of the time and the memory that it took.
     """
 
     commands: tuple[tuple[str, ...], ...]
@@ -49,15 +57,17 @@ class BuildSpec:
     packages: tuple[str, ...] = ()
     image: str = ""
     loads: str = ""
+    tokenizer_folder: str = ""
     time_pattern: str = ""
     memory_pattern: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchSpec:
-    """A server as data. An argument that is exactly `{python}`, `{launchers}/NAME`, `{model}`, `{host}` or `{port}`
-    is filled in at the start, and so are a served model that is `{model}` and a value of `env` that is
-    `{spare_cores}` (all cores but one, which is the load client's); nothing else is ever interpreted.
+    """A server as data. An argument that is exactly `{python}`, `{launchers}/NAME`, `{model}`, `{model}/NAME`, `{host}`
+    or `{port}` is filled in at the start, and so are a served model that is `{model}` and a value of `env` that is
+    `{spare_cores}` (all cores but one, which is the load client's); nothing else is ever interpreted. A program
+    without a path is found in the environment first.
 
     `removed_packages` are taken out of the environment again: what a release brings along and cannot run with.
     `url` is that of a server that is there already: nothing is started, and `declared` is what the person who wrote
@@ -86,6 +96,9 @@ class LaunchSpec:
     gpus: int = 0
     entrypoint: tuple[str, ...] = ()
 
+
+AS_IT_STANDS = ("env",)
+"""An entry point for images whose own would come before our argv."""
 
 RESPONSE_FORMAT: Mapping[str, Any] = {
     "response_format": {
@@ -160,19 +173,35 @@ class Profiler:
 
 
 @dataclass(frozen=True, slots=True)
+class OptionSource:
+    """Where the options of an engine's command are learned from, without a GPU. `program` are the words of a launch
+    before its options. The parser is built by engine_adapters/parsers/NAME.py of the engine's name, from the Python
+    files of `wheel`; `requirements` are what those import."""
+
+    program: tuple[str, ...]
+    wheel: str
+    requirements: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EngineAdapter:
     """All that the project knows of one engine.
 
     `launch_spec`, `checkpoint` and `build_spec` raise UnsupportedVariant with the reason; no field of a variant is
     silently ignored (tests/engine_adapters/test_contract.py). A checkpoint of None: the server has its model already.
     `metric_names` maps our names of gauges and counters to those of the engine's /metrics: `prompt_tokens` where it
-    counts all, cached ones included, `uncached_prompt_tokens` where it counts the others. `release_package` is the
-    distribution whose version is the engine's.
+    counts all, cached ones included, `uncached_prompt_tokens` where it counts the others. In `metrics_dialect`
+    "json_iterations" a name is the path of a field (`kvCacheStats.usedNumBlocks`); `a/b` is a quotient in both. A share
+    such as `kv_cache_usage` is from 0 to 1. `release_package` is the distribution whose version is the engine's.
 
     `failure_patterns` name causes of failure in its log, the likeliest first. `profiles` are the named sets of flags
     that it ships beside `default`. `backend_pattern` is a regular expression whose first group is the backend that
     the log says is really in use. `start_phases` maps phases of a start (weights, compile, capture) to regular
-    expressions whose first group is how many seconds the log says that each took.
+    expressions whose first group is how many seconds the log says that each took. `no_exact_output` is why it cannot be
+    held to an output length, "" where it can: a workload that holds answers to one is then refused.
+
+    `quantizing_flags` are those of its server that quantize weights while they are loaded, each with one value: they
+    are left out for weights that are quantized already (`without_flags`).
     """
 
     name: str
@@ -183,12 +212,35 @@ class EngineAdapter:
     build_spec: Callable[[Variant], BuildSpec | None]
     request_dialect: Callable[[Variant], RequestDialect]
     metric_names: Mapping[str, str] = field(default_factory=dict)
+    metrics_dialect: MetricsDialect = "prometheus"
     release_package: str = ""
     failure_patterns: tuple[FailurePattern, ...] = ()
     profiles: tuple[EngineProfile, ...] = ()
     profiler: Profiler | None = None
     backend_pattern: str = ""
     start_phases: Mapping[str, str] = field(default_factory=dict)
+    no_exact_output: str = ""
+    quantizing_flags: tuple[str, ...] = ()
+    option_source: OptionSource | None = None
+
+
+DEFAULT_PROFILE = EngineProfile(
+    name="default", author="the engine's own authors", reason="the engine as it comes", source="no flags are added"
+)
+"""What every engine has, and a variant that names no other gets."""
+
+
+def profile_of(title: str, profiles: tuple[EngineProfile, ...], variant: Variant) -> EngineProfile:
+    """The profile that the variant names, of `default` and these. Raises UnsupportedVariant, naming all, where there is
+    none of that name."""
+    known = {profile.name: profile for profile in (DEFAULT_PROFILE, *profiles)}
+    found = known.get(variant.engine_profile)
+    if found is None:
+        names = ", ".join(known)
+        raise UnsupportedVariant(
+            f"{title} has no profile {variant.engine_profile}; its profiles: {names}", field="engine_profile"
+        )
+    return found
 
 
 Refusals = Mapping[str, str | bool]
@@ -209,10 +261,94 @@ def one_cpu(variant: Variant) -> dict[str, str | bool]:
         "runtime": variant.runtime != "environment" and "it runs in an environment of its own only",
         "endpoint_url": variant.endpoint_url is not None and "dyno starts it; the engine `endpoint` attaches to a URL",
         "hardware": variant.hardware != "cpu" and "what is installed for it computes on the CPU only",
-        "engine_profile": variant.engine_profile != "default" and "it has no tuned profile",
+        "engine_backend": variant.engine_backend is not None and "it has one back end only",
         **{name: getattr(variant, name) > 1 and "it runs on one device" for name in parallel},
         "gpu_memory_fraction": variant.gpu_memory_fraction is not None and "it uses no GPU",
+        **no_draft_model(variant),
     }
+
+
+def no_draft_model(variant: Variant) -> dict[str, str | bool]:
+    """Of an engine that speculates by looking n-grams up, if at all."""
+    return {
+        "speculative_method": variant.speculative_method not in (None, "ngram")
+        and "no draft model is given to it here",
+        "speculative_model": variant.speculative_model is not None and "no draft model is given to it here",
+    }
+
+
+def speculation(variant: Variant, methods: Mapping[str, str]) -> dict[str, str | bool]:
+    """What an engine refuses that speculates by these methods: our names of them to its own."""
+    method, model = variant.speculative_method or "ngram", variant.speculative_model
+    off = variant.speculative_tokens is None
+    return {
+        "speculative_tokens": not off and variant.speculative_method is None and method not in methods and NO_LOOKUP,
+        "speculative_method": variant.speculative_method is not None
+        and (
+            (off and "say how many speculative_tokens")
+            or (method not in methods and f"it speculates by {', '.join(methods)}")
+            or (method in DRAFTS and model is None and "it needs a draft: name a speculative_model")
+        ),
+        "speculative_model": model is not None
+        and (off or method not in DRAFTS)
+        and f"it goes with speculative_tokens and one of {', '.join(DRAFTS)} as speculative_method",
+    }
+
+
+DRAFTS = ("draft_model", "eagle", "eagle3")
+NO_LOOKUP = "it does not look n-grams up: name a speculative_method"
+
+
+def on_gpus(variant: Variant) -> dict[str, str | bool]:
+    """What every engine refuses that dyno starts on NVIDIA GPUs."""
+    return {
+        "endpoint_url": variant.endpoint_url is not None and "dyno starts it; the engine `endpoint` attaches to a URL",
+        "hardware": variant.hardware == "cpu" and "it computes on NVIDIA GPUs: name the hardware",
+        "cpu_threads": variant.cpu_threads is not None and "it computes on GPUs, and its threads are its own",
+    }
+
+
+def release_of(version: str) -> tuple[int, ...]:
+    """The numbers of a release, pre-releases and builds left out: 1.3.0rc22 is (1, 3, 0)."""
+    found = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in found[0].split(".")) if found else ()
+
+
+def without_flags(argv: Sequence[str], flags: Collection[str], *, but: str = "") -> tuple[str, ...]:
+    """The arguments but those flags, each with its value; one whose value is `but` stays."""
+    kept: list[str] = []
+    words = iter(argv)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name not in flags:
+            kept.append(word)
+            continue
+        value = value if equals else next(words, "")
+        if but and value == but:
+            kept += [word] if equals else [word, value]
+    return tuple(kept)
+
+
+NO_FP8 = ("v100", "t4", "a100", "a30", "a10", "a10g", "a40")
+
+
+def computes_fp8(variant: Variant) -> bool:
+    """Whether the hardware multiplies in FP8: NVIDIA's GPUs before Ada and Hopper do not, and engines then compute in
+    16 bits with 8-bit weights, which is another precision under the same name."""
+    return variant.hardware.partition("-")[0] not in NO_FP8
+
+
+def spelling(version: str, spellings: Sequence[tuple[str, T]]) -> T:
+    """How a release says something: `spellings` are (first release, its way), newest first; the last one holds for all
+    that are older. A version without a number is newer than all."""
+    release = release_of(version)
+    ways = (way for first, way in spellings if not release or release >= release_of(first))
+    return next(ways, spellings[-1][1])
+
+
+def words_of(flags: Mapping[str, object]) -> list[str]:
+    """Each flag and its value, where it has one."""
+    return [word for flag, value in flags.items() if value is not None for word in (flag, str(value))]
 
 
 def environment_of(variant: Variant) -> tuple[tuple[str, str], ...]:

@@ -15,6 +15,7 @@ DECLARED = ("engine_version", "quantization", "hardware")
 """What only the person knows who runs it: it is on record as said by them, and dyno does not check it."""
 
 LAUNCH_ONLY = (
+    "engine_backend",
     "engine_profile",
     "tensor_parallel",
     "pipeline_parallel",
@@ -26,6 +27,8 @@ LAUNCH_ONLY = (
     "prefix_cache",
     "chunked_prefill",
     "speculative_tokens",
+    "speculative_method",
+    "speculative_model",
     "cpu_threads",
     "dummy_weights",
     "trust_remote_code",

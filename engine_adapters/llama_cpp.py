@@ -4,14 +4,18 @@ from engine_adapters.base import (
     RESPONSE_FORMAT,
     CheckpointSpec,
     EngineAdapter,
+    EngineProfile,
+    FailurePattern,
     LaunchSpec,
     RequestDialect,
     UnsupportedVariant,
     environment_of,
     nothing_to_build,
     one_cpu,
+    profile_of,
     refuse,
 )
+from experiments.schema.failure import FailureClass
 from experiments.schema.variant import Quantization, Variant
 
 GGUF_TYPES = {
@@ -24,6 +28,21 @@ GGUF_TYPES = {
     Quantization.Q4_0: "Q4_0",
 }
 KV_TYPES = ("f16", "bf16", "q8_0", "q4_0")
+
+
+PROFILES: tuple[EngineProfile, ...] = ()
+"""Beside `default`: its documentation names no tuned set of flags for a CPU."""
+
+FAILURE_PATTERNS = (
+    FailurePattern(r"unknown model architecture", FailureClass.UNSUPPORTED_ARCHITECTURE),
+    FailurePattern(r"has invalid ggml type|unknown ggml type", FailureClass.UNSUPPORTED_QUANTIZATION),
+    FailurePattern(r"failed to allocate (buffer|compute|.{1,20} buffer)|std::bad_alloc", FailureClass.OUT_OF_MEMORY),
+    FailurePattern(r"failed to open GGUF file", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"model is corrupted or incomplete|invalid magic characters", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"couldn't bind HTTP server socket", FailureClass.PORT_IN_USE),
+    FailurePattern(r"GGML_ASSERT\(", FailureClass.CRASHED),
+)
+"""What its server says, as of 2026.10.11549 (b11549 of llama.cpp)."""
 
 
 def checkpoint(variant: Variant) -> CheckpointSpec:
@@ -40,6 +59,7 @@ def launch_spec(variant: Variant) -> LaunchSpec:
     """The launcher's flags; each slot has `max_model_len` tokens of context."""
     checkpoint(variant)
     _refuse(variant)
+    profile = profile_of("llama.cpp", PROFILES, variant)
     argv = ["{python}", "{launchers}/llama_cpp.py", "--model", "{model}", "--host", "{host}", "--port", "{port}"]
     argv += ["--slots", str(variant.max_num_seqs or 8), "--context", str(variant.max_model_len or 2048)]
     if variant.cpu_threads is not None:
@@ -51,8 +71,8 @@ def launch_spec(variant: Variant) -> LaunchSpec:
     if variant.seed is not None:
         argv += ["--seed", str(variant.seed)]
     return LaunchSpec(
-        argv=(*argv, *variant.extra_args),
-        env=environment_of(variant),
+        argv=(*argv, *profile.arguments, *variant.extra_args),
+        env=(*profile.env, *environment_of(variant)),
         packages=(f"xllamacpp=={variant.engine_version}",),
         start_timeout_s=120.0,
     )
@@ -88,6 +108,8 @@ ADAPTER = EngineAdapter(
     checkpoint=checkpoint,
     build_spec=nothing_to_build,
     request_dialect=request_dialect,
+    failure_patterns=FAILURE_PATTERNS,
+    profiles=PROFILES,
     metric_names={
         "requests_running": "llamacpp:requests_processing",
         "requests_waiting": "llamacpp:requests_deferred",

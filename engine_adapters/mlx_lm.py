@@ -8,20 +8,38 @@ with a seed is served alone; each connection is closed after its answer; no chec
 from engine_adapters.base import (
     CheckpointSpec,
     EngineAdapter,
+    EngineProfile,
+    FailurePattern,
     LaunchSpec,
     RequestDialect,
     UnsupportedVariant,
     environment_of,
     nothing_to_build,
     one_cpu,
+    profile_of,
     refuse,
 )
+from experiments.schema.failure import FailureClass
 from experiments.schema.variant import Quantization, Variant
 
 MLX = "0.32.4"
 
 PROMPTS_AT_ONCE, CACHED_PROMPTS = 8, "10"
 """The server's own defaults."""
+
+
+PROFILES: tuple[EngineProfile, ...] = ()
+"""Beside `default`: its documentation names no tuned set of flags for a CPU."""
+
+FAILURE_PATTERNS = (
+    FailurePattern(r"Model type \S+ not supported", FailureClass.UNSUPPORTED_ARCHITECTURE),
+    FailurePattern(r"Only bits=\S+ is supported for|Unsupported modelopt", FailureClass.UNSUPPORTED_QUANTIZATION),
+    FailurePattern(r"\[malloc\S*\] Unable to allocate", FailureClass.OUT_OF_MEMORY),
+    FailurePattern(r"No safetensors found in|\[load_safetensors\]", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"HFValidationError: Repo id must be", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"generation thread died", FailureClass.CRASHED),
+)
+"""What its server says, as of 0.32.2. It goes on listening after most of it, and is never ready."""
 
 
 def checkpoint(variant: Variant) -> CheckpointSpec:
@@ -40,6 +58,7 @@ def launch_spec(variant: Variant) -> LaunchSpec:
     BOS token of every prompt again: it holds nothing unless the variant asks for a prefix cache."""
     checkpoint(variant)
     _refuse(variant)
+    profile = profile_of("mlx-lm", PROFILES, variant)
     argv = ["{python}", "-m", "mlx_lm", "server", "--model", "{model}", "--host", "{host}", "--port", "{port}"]
     argv += ["--prompt-cache-size", CACHED_PROMPTS if variant.prefix_cache else "0"]
     if variant.max_num_seqs is not None:
@@ -48,8 +67,8 @@ def launch_spec(variant: Variant) -> LaunchSpec:
     if variant.trust_remote_code:
         argv.append("--trust-remote-code")
     return LaunchSpec(
-        argv=(*argv, *variant.extra_args),
-        env=(("HF_HUB_DISABLE_TELEMETRY", "1"), *environment_of(variant)),
+        argv=(*argv, *profile.arguments, *variant.extra_args),
+        env=(("HF_HUB_DISABLE_TELEMETRY", "1"), *profile.env, *environment_of(variant)),
         packages=(f"mlx-lm=={variant.engine_version}", f"mlx[cpu]=={MLX}"),
         metrics_path="",
         served_model="default_model",
@@ -90,5 +109,7 @@ ADAPTER = EngineAdapter(
     checkpoint=checkpoint,
     build_spec=nothing_to_build,
     request_dialect=request_dialect,
+    failure_patterns=FAILURE_PATTERNS,
+    profiles=PROFILES,
     release_package="mlx-lm",
 )

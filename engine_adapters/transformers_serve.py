@@ -9,20 +9,25 @@ import json
 from engine_adapters.base import (
     CheckpointSpec,
     EngineAdapter,
+    EngineProfile,
+    FailurePattern,
     LaunchSpec,
     RequestDialect,
     UnsupportedVariant,
     environment_of,
     nothing_to_build,
     one_cpu,
+    profile_of,
     refuse,
 )
+from experiments.schema.failure import FailureClass
 from experiments.schema.variant import Quantization, Variant
 
 DTYPES = {Quantization.BF16: "bfloat16", Quantization.F16: "float16"}
-BITSANDBYTES = (Quantization.NF4, Quantization.INT8)
+BITSANDBYTES = {Quantization.NF4: "nf4", Quantization.INT8: "int8"}
+"""It reads the precision from the checkpoint, and is told none."""
 
-TORCH, ACCELERATE = "2.13.0", "1.15.0"
+TORCH, ACCELERATE, KERNELS = "2.13.0", "1.15.0", "0.50.2"
 
 KV_BLOCKS, TOKENS_A_STEP = "512", "512"
 """Without these caps the first request sizes the cache by the machine's memory, 22 to 32 s after /health said ok."""
@@ -31,14 +36,30 @@ NEVER_ENDS = json.dumps({"eos_token_id": -1})
 """As `generation_config`, which is a text of JSON in this dialect: no id ends an answer."""
 
 
+PROFILES: tuple[EngineProfile, ...] = ()
+"""Beside `default`: its documentation names no tuned set of flags for a CPU."""
+
+FAILURE_PATTERNS = (
+    FailurePattern(r"does not recognize this architecture", FailureClass.UNSUPPORTED_ARCHITECTURE),
+    FailurePattern(r"quantized model requires|quantization requires", FailureClass.UNSUPPORTED_QUANTIZATION),
+    FailurePattern(r"Memory footprint \d+ is more than available", FailureClass.OUT_OF_MEMORY),
+    FailurePattern(r"Error no file named .{0,80}(safetensors|pytorch_model)", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"ValueError: Unsupported dtype", FailureClass.BAD_FLAG),
+    FailurePattern(r"SafetensorError: Error while deserializing", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"OSError: Repo id must be in the form", FailureClass.WEIGHTS_MISSING),
+)
+"""What its server says, as of 5.23.0. A quantization that it does not know it leaves out, with a warning only."""
+
+
 def checkpoint(variant: Variant) -> CheckpointSpec:
-    """The model's own folder; its weights become the asked dtype as they are loaded."""
+    """The model's own folder, whose weights become the asked dtype as they are loaded, or a bitsandbytes one."""
     if variant.quantization in BITSANDBYTES:
-        reason = "that needs bitsandbytes, which its environment does not have here"
-    else:
-        reason = f"it is given the weights as they are, as {' or '.join(DTYPES)}"
+        return CheckpointSpec("bitsandbytes", BITSANDBYTES[variant.quantization])
     if variant.quantization not in DTYPES:
-        raise UnsupportedVariant(f"transformers serve cannot do {variant.quantization}: {reason}", field="quantization")
+        can = ", ".join((*DTYPES, *BITSANDBYTES))
+        raise UnsupportedVariant(
+            f"transformers serve cannot do {variant.quantization}: it is given weights in {can}", field="quantization"
+        )
     return CheckpointSpec("safetensors", "as_is")
 
 
@@ -46,8 +67,17 @@ def launch_spec(variant: Variant) -> LaunchSpec:
     """One model, pinned: a request must name its folder."""
     checkpoint(variant)
     _refuse(variant)
+    profile = profile_of("transformers serve", PROFILES, variant)
     argv = ["{python}", "-m", "transformers.cli.transformers", "serve", "{model}", "--host", "{host}"]
-    argv += ["--port", "{port}", "--device", "cpu", "--dtype", DTYPES[variant.quantization], "--continuous-batching"]
+    argv += [
+        "--port",
+        "{port}",
+        "--device",
+        "cpu",
+        "--dtype",
+        DTYPES.get(variant.quantization, "bfloat16"),
+        "--continuous-batching",
+    ]
     argv += ["--cb-num-blocks", KV_BLOCKS, "--cb-max-batch-tokens", TOKENS_A_STEP]
     if variant.trust_remote_code:
         argv.append("--trust-remote-code")
@@ -55,12 +85,13 @@ def launch_spec(variant: Variant) -> LaunchSpec:
         argv += ["--default-seed", str(variant.seed)]
     threads = "{spare_cores}" if variant.cpu_threads is None else str(variant.cpu_threads)
     return LaunchSpec(
-        argv=(*argv, *variant.extra_args),
-        env=(("HF_HUB_DISABLE_TELEMETRY", "1"), ("OMP_NUM_THREADS", threads), *environment_of(variant)),
+        argv=(*argv, *profile.arguments, *variant.extra_args),
+        env=(("HF_HUB_DISABLE_TELEMETRY", "1"), ("OMP_NUM_THREADS", threads), *profile.env, *environment_of(variant)),
         packages=(
             f"transformers[serving]=={variant.engine_version}",
             f"torch=={TORCH}",
             f"accelerate=={ACCELERATE}",
+            *([f"bitsandbytes=={KERNELS}"] if variant.quantization in BITSANDBYTES else []),
         ),
         metrics_path="",
         served_model="{model}",
@@ -102,5 +133,7 @@ ADAPTER = EngineAdapter(
     checkpoint=checkpoint,
     build_spec=nothing_to_build,
     request_dialect=request_dialect,
+    failure_patterns=FAILURE_PATTERNS,
+    profiles=PROFILES,
     release_package="transformers",
 )

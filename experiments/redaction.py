@@ -12,6 +12,12 @@ _SECRET_VALUE = re.compile(
     r"\bhf_[A-Za-z0-9]{16,}|\bsk-[A-Za-z0-9_-]{16,}|\bgh[pousr]_[A-Za-z0-9]{16,}|\bAKIA[A-Z0-9]{12,}"
     r"|(?i:(?<=authorization: )\S.*)|\bBearer [A-Za-z0-9+/=._~-]{12,}|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
 )
+_NAMED_SECRET = re.compile(
+    r"((?:api[_-]?key|access[_-]?key|secret|passw(?:or)?d|(?:hf|hub|auth|access|api)[_-]token)[\"']?\s*[:=]\s*\[?[\"']?"
+    r"|--(?:api-key|hf-token|password)\s+)(?!None\b|null\b)[^\s\"',\]}]+",
+    re.IGNORECASE,
+)
+"""Within a text such as a line of a log: api_key='VALUE', "api_key": ["VALUE"], --api-key VALUE."""
 
 
 def redacted(value: object) -> object:
@@ -20,7 +26,7 @@ def redacted(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _of_name(str(key), item) for key, item in _as_variable(value).items()}
     if isinstance(value, str):
-        return _SECRET_VALUE.sub(REDACTED, value)
+        return _NAMED_SECRET.sub(rf"\1{REDACTED}", _SECRET_VALUE.sub(REDACTED, value))
     if isinstance(value, Sequence):
         return _arguments(value)
     return value

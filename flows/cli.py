@@ -1,25 +1,29 @@
 """The command line: `dyno`. Each command imports what it needs when it runs; printing and exit codes live here."""
 
-import contextlib
-import json
-import logging
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
 from enum import StrEnum
 from errno import EACCES, EDQUOT, EIO, EISDIR, EMFILE, ENAMETOOLONG, ENFILE, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
 from experiments.errors import EXIT_INTERRUPTED, EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, DynoError, Interrupted
+from flows import cli_profile
 from flows.cli_bounds import Prices, bounds, cost
+from flows.cli_compare import compare
+from flows.cli_images import images
 from flows.cli_store import store_app
+from flows.terminal import File, Json
+from flows.terminal import console as _console
+from flows.terminal import logs_shown as _logs_shown
+from flows.terminal import note as _note
+from flows.terminal import print_json as _print_json
+from flows.terminal import read_file as _read
 
 app = typer.Typer(
     name="dyno",
@@ -29,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command()(compare)
 app.add_typer(store_app)
 app.command()(bounds)
 app.command()(cost)
@@ -37,8 +42,6 @@ Endpoints = StrEnum("Endpoints", ["completions", "chat"])
 Caches = StrEnum("Caches", ["cold", "shared", "hot"])
 LENGTHS = "128, 100-200, normal:MEAN,STD, lognormal:MEDIAN,SIGMA, data"
 Formats = StrEnum("Formats", ["guidellm", "vllm"])
-File = Annotated[Path, typer.Argument(help="an experiment file", metavar="FILE")]
-Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout; progress and logs on stderr")]
 
 
 def main() -> None:
@@ -91,29 +94,6 @@ def _say_error(error: DynoError) -> None:
     print(f"{prefix}{error}", file=sys.stderr)
     if error.log_excerpt:
         print("\n".join(f"    {line}" for line in error.log_excerpt.splitlines()), file=sys.stderr)
-
-
-def _print_json(body: object) -> None:
-    print(json.dumps(body, indent=1, ensure_ascii=False))
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _console() -> Console:
-    """Of a terminal's own width; 100 columns where the output goes elsewhere."""
-    return Console(width=None if sys.stdout.isatty() else 100, highlight=False)
-
-
-def _read(file: Path) -> Any:
-    from engine_adapters import ADAPTERS
-    from experiments.schema.read import read_experiment
-    from tasks.campaigns.planning import check_lines
-
-    experiment = read_experiment(file, ADAPTERS)
-    check_lines(experiment, str(file))
-    return experiment
 
 
 @app.callback()
@@ -186,13 +166,20 @@ def run(
 
         read_prices(prices)
         os.environ[VARIABLE] = str(prices.absolute())
-    _run(file, force=force, retry=False, as_json=as_json)
+    _run(file, force=force, retry="", as_json=as_json)
 
 
 @app.command()
-def retry(file: File, as_json: Json = False) -> None:
-    """Measures the cells of an experiment that failed or are invalid once more, on new launches."""
-    _run(file, force=False, retry=True, as_json=as_json)
+def retry(
+    file: File,
+    every: Annotated[
+        bool, typer.Option("--all", help="also what failed for a reason that a launch cannot mend")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Measures cells once more, on new launches: those that are invalid, that were interrupted, or that failed for a
+    reason that may pass (a timeout, a crash, a full disk; not a bad flag, or a model that is too large)."""
+    _run(file, force=False, retry="all" if every else "what may pass", as_json=as_json)
 
 
 @app.command()
@@ -327,24 +314,7 @@ def doctor(
         _console().print(doctor_table(body))
 
 
-@contextlib.contextmanager
-def _logs_shown() -> Iterator[None]:
-    """What dyno's loggers say goes to stderr while the block runs."""
-    from tasks.reporting.console import ConsoleHandler
-
-    handler = ConsoleHandler(Console(stderr=True, highlight=False))
-    logger = logging.getLogger("dyno")
-    logger.setLevel(logging.DEBUG)
-    logger.propagate = False
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        handler.clear()
-        logger.removeHandler(handler)
-
-
-def _run(file: Path, *, force: bool, retry: bool, as_json: bool) -> None:
+def _run(file: Path, *, force: bool, retry: Literal["", "what may pass", "all"], as_json: bool) -> None:
     from flows.invocation import invoke
 
     experiment = _read(file)
@@ -403,6 +373,9 @@ def command(
     print(" ".join([*words, shlex.join(found["argv"])]))
 
 
+app.command()(cli_profile.profile)
+
+
 @app.command()
 def export(
     form: Annotated[Formats, typer.Option("--format", help="whose file to write")],
@@ -426,23 +399,18 @@ def export(
 
 @app.command()
 def engines(as_json: Json = False) -> None:
-    """Lists the engines that can be measured, and how each runs."""
+    """Lists the engines that can be measured, how each runs, and its profiles: the named sets of flags."""
     from engine_adapters import ADAPTERS
-    from tasks.reporting.plan_table import rows_table
+    from tasks.reporting.engines_table import engine_row, engines_table
 
-    rows = [
-        {
-            "engine": adapter.name,
-            "title": adapter.title,
-            "runtimes": ", ".join(adapter.runtimes),
-            "package": adapter.release_package,
-        }
-        for adapter in ADAPTERS.values()
-    ]
+    rows = [engine_row(adapter) for adapter in ADAPTERS.values()]
     if as_json:
         _print_json({"engines": rows})
     else:
-        _console().print(rows_table(rows))
+        _console().print(engines_table(rows))
+
+
+app.command()(images)
 
 
 @app.command()

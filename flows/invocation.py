@@ -11,7 +11,7 @@ from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
 from experiments.schema.result import CellResult, CellState
 from flows.diagnosis import know_bandwidth
 from flows.local_api import prefect_api, quiet_environment
-from tasks.campaigns.campaign import Campaign, open_campaign
+from tasks.campaigns.campaign import Campaign, Retry, open_campaign
 from tasks.campaigns.home import Home, measuring_alone, open_home
 from tasks.campaigns.planning import PlannedCell, estimate, plan_cells
 
@@ -21,10 +21,13 @@ SETUP_STAGES = frozenset({"download", "environment", "quantize", "build", "launc
 Printer = Callable[[dict[str, Any], object], None]
 
 
-def invoke(experiment: Experiment, *, force: bool, retry: bool, print_result: Printer) -> int:
+def invoke(experiment: Experiment, *, force: bool, retry: Retry, print_result: Printer) -> int:
     """Measures what is due, and shows everything that the experiment asks for; returns the exit code."""
     home = open_home().make()
     campaign, planned = _plan(experiment, home, force=force, retry=retry)
+    _judge_kept_again(experiment, campaign, planned)
+    if retry:
+        _say_what_is_left(planned)
     if _due(planned):
         with measuring_alone(home, log.info):
             # Another dyno may have measured, while this one waited, what is due here.
@@ -38,7 +41,15 @@ def invoke(experiment: Experiment, *, force: bool, retry: bool, print_result: Pr
     return _conclude(_order(experiment, home, campaign, planned), campaign, planned, print_result)
 
 
-def _plan(experiment: Experiment, home: Home, *, force: bool, retry: bool) -> tuple[Campaign, list[PlannedCell]]:
+def _judge_kept_again(experiment: Experiment, campaign: Campaign, planned: Iterable[PlannedCell]) -> None:
+    """Cells that are kept keep their records, and not the verdicts on other SLOs than the experiment's."""
+    from tasks.rejudge import rejudge
+
+    kept = [cell.cell.id for cell in planned if cell.state in ("measured", "invalid", "failed")]
+    rejudge(campaign, kept, experiment.slos, experiment.load_plan)
+
+
+def _plan(experiment: Experiment, home: Home, *, force: bool, retry: Retry) -> tuple[Campaign, list[PlannedCell]]:
     campaign = open_campaign(home.campaigns, experiment.name, new=force)
     return campaign, plan_cells(experiment, campaign, retry=retry)
 
@@ -51,6 +62,15 @@ def _announce(planned: list[PlannedCell], experiment: Experiment) -> None:
     takes = estimate(planned, experiment.load_plan)
     rest = len(planned) - takes.cells
     log.info("%d cells to measure, about %.0f min; %d others", takes.cells, max(1, takes.seconds / 60), rest)
+
+
+def _say_what_is_left(planned: Iterable[PlannedCell]) -> None:
+    """The failed cells that are not due: another launch would fail for the same reason."""
+    for cell in planned:
+        if cell.state == "failed":
+            about = f"{cell.cell.variant.label} on {cell.cell.workload.name}"
+            named = f"{cell.failure_class} at {cell.stage}: {cell.reason}"
+            log.warning("left: %s: %s. Change what causes it, or give --all", about, named)
 
 
 def _order(experiment: Experiment, home: Home, campaign: Campaign, planned: list[PlannedCell]) -> ExperimentOrder:

@@ -12,31 +12,43 @@ from prefect.states import Completed, Failed
 from engine_adapters import ADAPTERS
 from experiments.errors import DynoError, hidden_stop
 from experiments.schema.base import content_id
+from experiments.schema.failure import FailureClass
 from experiments.schema.load import ClosedLoop, StopRule
 from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
-from experiments.schema.result import CellResult, CellState, PointResult
+from experiments.schema.result import CellResult, CellState, PointResult, WarmUpResult
 from flows.diagnosis import measured_machine
 from tasks.analyse import analyse
 from tasks.analysis.model_shape import kept_config
+from tasks.analysis.rounds import launches_of, open_round
 from tasks.analysis.sweep import next_point
+from tasks.artifacts.manifest import Artifact
 from tasks.artifacts.model_files import read_config
 from tasks.build import build, make_environment
 from tasks.campaigns.campaign import Campaign
 from tasks.campaigns.home import Home
 from tasks.campaigns.ledger import Ledger
+from tasks.diagnose import diagnose
 from tasks.download import download, download_dataset
 from tasks.load_sweep import load_sweep, trial_seed
 from tasks.loadgen.plan import Endpoint, TrialPlan
 from tasks.loadgen.pool import Pool
+from tasks.pull import pull
 from tasks.quantize import quantize
-from tasks.serve import Loadable, is_there_already, launched, serve
+from tasks.rejudge import held_against
+from tasks.serve import Loadable, is_there_already, launched, runs_in_container, serve
+from tasks.serving.environment import Environment
+from tasks.serving.gpus import gpu_facts
+from tasks.serving.images import EngineImage
 from tasks.serving.provenance import software
 from tasks.serving.server import Server
 from tasks.teardown import teardown
 from tasks.track import track
-from tasks.warm_up import warm_up
+from tasks.warm_up import warm_up, warm_up_result
 
 log = logging.getLogger("dyno.variant")
+
+SPOILED = frozenset({FailureClass.TIMEOUT, FailureClass.WRONG_OUTPUT, FailureClass.OUT_OF_MEMORY, FailureClass.CRASHED})
+"""After such a failure of one cell the next gets another launch, even where the server still runs."""
 
 
 @flow(name="measure-variant", flow_run_name="{order.variant.engine} {order.variant.model.name}", persist_result=False)
@@ -57,14 +69,32 @@ def campaign_of(run: ExperimentOrder) -> Campaign:
 
 
 def _measure(run: ExperimentOrder, order: VariantOrder, campaign: Campaign) -> list[CellResult]:
-    """One launch measures all cells; where its server dies, the cells after that get another launch."""
-    results: list[CellResult] = []
-    while len(results) < len(order.cells):
-        pending = order.cells[len(results) :]
+    """Launch after launch measures what its cells still lack; where a server dies, the cells after that get another."""
+    results: dict[str, CellResult] = {}
+    while pending := tuple(cell for cell in order.cells if not _is_whole(results.get(cell.cell_id))):
         ledger = Ledger(run, order.variant, campaign, campaign.next_launch(order.variant.id), str(flow_run.id or ""))
-        ledger.provenance = {"machine": measured_machine(Home(Path(run.home))), "software": software()}
-        results += _on_one_launch(ledger, pending)
-    return results
+        ledger.provenance = {
+            "machine": measured_machine(Home(Path(run.home))),
+            "gpus": gpu_facts(),
+            "software": software(),
+        }
+        if not results:
+            _begin_invalid_anew(ledger, pending)
+        results |= {result.cell_id: result for result in _on_one_launch(ledger, pending)}
+    return list(results.values())
+
+
+def _is_whole(result: CellResult | None) -> bool:
+    """Whether nothing of a cell is left to measure."""
+    return result is not None and result.state is not CellState.INTERRUPTED
+
+
+def _begin_invalid_anew(ledger: Ledger, cells: tuple[CellOrder, ...]) -> None:
+    """Of a cell that is retried because no point of it is valid, nothing is kept; of any other what was measured is."""
+    for cell in cells:
+        result = ledger.campaign.result(cell.cell_id)
+        if result is not None and result.state is CellState.INVALID:
+            ledger.campaign.begin_anew(cell.cell_id, ledger.launch)
 
 
 def _on_one_launch(ledger: Ledger, pending: tuple[CellOrder, ...]) -> list[CellResult]:
@@ -78,17 +108,26 @@ def _on_one_launch(ledger: Ledger, pending: tuple[CellOrder, ...]) -> list[CellR
             _interrupted(ledger, pending[len(results) :])
             raise KeyboardInterrupt from error
         for cell in pending[len(results) :]:
-            results.append(_saved(ledger, ledger.failure(cell, error)))
-            log.error("%s: %s: %s", cell.workload.name, results[-1].stage, results[-1].cause)
+            kept = ledger.campaign.kept_points(cell.cell_id)
+            results.append(_saved(ledger, _failed(ledger, cell, error, kept)))
     except BaseException:
         _interrupted(ledger, pending[len(results) :])
         raise
     return results
 
 
+def _failed(ledger: Ledger, cell: CellOrder, error: Exception, points: tuple[PointResult, ...] = ()) -> CellResult:
+    log_file = ledger.campaign.server_log(ledger.variant.id, ledger.launch)
+    result = ledger.failure(cell, error, points, **diagnose(error, ledger.variant, log_file))
+    log.error("%s: %s at %s: %s", cell.workload.name, result.failure_class, result.stage, result.cause)
+    return result
+
+
 def _interrupted(ledger: Ledger, cells: tuple[CellOrder, ...]) -> None:
     for cell in cells:
-        _saved(ledger, ledger.result(cell, CellState.INTERRUPTED, stage=ledger.stage, cause="it was stopped"))
+        kept = ledger.campaign.kept_points(cell.cell_id)
+        stopped = ledger.result(cell, CellState.INTERRUPTED, stage=ledger.stage, cause="it was stopped", points=kept)
+        _saved(ledger, stopped)
 
 
 def _saved(ledger: Ledger, result: CellResult) -> CellResult:
@@ -99,7 +138,7 @@ def _saved(ledger: Ledger, result: CellResult) -> CellResult:
 def _launch(ledger: Ledger, pending: tuple[CellOrder, ...], results: list[CellResult]) -> None:
     """Adds the result of each cell as it is measured, and stops early where the server has ended. Raises what keeps
     the launch from measuring at all."""
-    loadable, tokenizer = (None, None) if is_there_already(ledger.variant) else _prepare(ledger)
+    loadable, tokenizer = (None, None) if is_there_already(ledger.variant) else prepare_launch(ledger)
     log_file = ledger.campaign.server_log(ledger.variant.id, ledger.launch)
     leases = Home(Path(ledger.run.home)).leases
     ledger.stage = "launch"
@@ -109,55 +148,124 @@ def _launch(ledger: Ledger, pending: tuple[CellOrder, ...], results: list[CellRe
         with Pool() as pool:
             for cell in pending:
                 results.append(_saved(ledger, _measure_cell(ledger, cell, server, tokenizer, pool)))
-                if server.has_ended():
+                if server.has_ended() or results[-1].failure_class in SPOILED:
                     break
         ledger.stage = "teardown"
     teardown(server)
 
 
-def _prepare(ledger: Ledger) -> tuple[Loadable, Path]:
+def prepare_launch(ledger: Ledger) -> tuple[Loadable, Path]:
     """What the server is started from, and the folder of the model's own files."""
     home, variant = Home(Path(ledger.run.home)), ledger.variant
     with ledger.during("download"):
         model = download(variant.model, home.artifacts)
-    with ledger.during("environment"):
-        environment = make_environment(variant, home.environments)
+    runs_in = _runtime(ledger, home)
     with ledger.during("quantize"):
-        checkpoint = quantize(variant, model, home.artifacts, environment)
+        environment = runs_in if isinstance(runs_in, Environment) else None
+        checkpoint = quantize(variant, model, home.artifacts, environment, home.environments)
     with ledger.during("build"):
-        loadable = build(variant, checkpoint.entry)
+        built = build(
+            variant,
+            checkpoint=checkpoint,
+            model=model,
+            environment=environment,
+            home=home,
+            log_file=ledger.campaign.build_log(variant.id, ledger.launch),
+        )
     ledger.provenance |= {
-        "packages": {name: version for name, version, _ in environment.packages},
-        "model": {"key": model.key, "bytes": model.bytes, "config": kept_config(read_config(model.path) or {})},
+        "runtime": runs_in.facts(),
+        "packages": {name: version for name, version, *_ in runs_in.packages},
+        "model": _weights(model),
         "checkpoint": {"key": checkpoint.key, "bytes": checkpoint.bytes, **checkpoint.facts},
+        **({"build": dict(built.facts)} if built.facts else {}),
     }
-    return Loadable(environment, loadable), model.path
+    return Loadable(runs_in, built.path), model.path
+
+
+def _weights(model: Artifact) -> dict[str, object]:
+    """Which weights: the hub's commit where they are from there, and a hash of all their files anywhere."""
+    commit = model.manifest.made_from.get("commit")
+    named = {"revision": commit} if commit else {}
+    facts = {"key": model.key, "bytes": model.bytes, **named, "sha256": model.manifest.content_sha256}
+    return facts | {"config": kept_config(read_config(model.path) or {})}
+
+
+def _runtime(ledger: Ledger, home: Home) -> Environment | EngineImage:
+    """In a container there is nothing to install."""
+    if runs_in_container(ledger.variant):
+        with ledger.during("pull"):
+            return pull(ledger.variant)
+    with ledger.during("environment"):
+        return make_environment(ledger.variant, home.environments)
 
 
 def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, tokenizer: Path | None, pool: Pool) -> CellResult:
-    """Warm up and sweep; what fails on the way is the cell's result, with the points until then."""
+    """What the cell still lacks, as far as one launch goes; what fails on the way is the cell's result, with the points
+    until then. Interrupted where further launches are due."""
     run, ledger = launch.run, launch.page()
-    folder = ledger.campaign.launch_folder(cell.cell_id, ledger.launch)
-    points: list[PointResult] = []
+    before = kept_points(ledger, cell)
+    points = list(before)
     try:
         with ledger.during("download"):
             dataset = download_dataset(cell.workload.prompts, Home(Path(run.home)).artifacts)
-        plan = _trial_plan(ledger, cell, server, tokenizer, dataset)
-        with ledger.during("warm up"):
-            preflight, rps = warm_up(plan, folder, pool, max_seconds=run.load_plan.warm_up_max_seconds)
-        with ledger.during("load sweep"):
-            while (point := next_point(run.load_plan, points, slos=run.slos, warm_up_rps=rps)) is not None:
-                points.append(load_sweep(point, plan, preflight, folder, run.slos, server, pool))
+        plan = trial_plan(ledger, cell, server, tokenizer, dataset)
+        unfinished = open_round(run.load_plan, before, run.slos)
+        if unfinished is not None:
+            _measure_round(ledger, cell, plan, unfinished, points, server, pool)
     except DynoError as error:
-        log.error("%s: %s", cell.workload.name, error)
-        return ledger.failure(cell, error, tuple(points))
+        return _failed(ledger, cell, server.explain(error), tuple(points))
     ledger.stage = "analyse"
-    return analyse(ledger.result(cell, CellState.MEASURED, points=tuple(points)), run.slos, run.load_plan)
+    done = launches_of(points)
+    if open_round(run.load_plan, points, run.slos) is not None:
+        cause = f"{len(done)} launches are measured, and more are asked for"
+        return ledger.result(cell, CellState.INTERRUPTED, stage="load sweep", cause=cause, points=tuple(points))
+    found = ledger.result(cell, CellState.MEASURED, points=tuple(points), warm_ups=_warm_ups(ledger, cell, done))
+    return analyse(found, run.slos, run.load_plan)
 
 
-def _trial_plan(
+def kept_points(ledger: Ledger, cell: CellOrder) -> tuple[PointResult, ...]:
+    """What earlier launches measured of a cell, held against the SLOs of now."""
+    kept = ledger.campaign.kept_points(cell.cell_id)
+    if kept:
+        log.info("%s: %d load points are kept from before", cell.workload.name, len(kept))
+    return tuple(held_against(ledger.campaign, cell.cell_id, point, ledger.run.slos) for point in kept)
+
+
+def _measure_round(
+    ledger: Ledger,
+    cell: CellOrder,
+    plan: TrialPlan,
+    unfinished: tuple[int, list[PointResult]],
+    points: list[PointResult],
+    server: Server,
+    pool: Pool,
+) -> None:
+    """Warms up and adds to `points` what the round lacks; each is on disk before the next one begins."""
+    run, (number, done) = ledger.run, unfinished
+    folder = ledger.campaign.launch_folder(cell.cell_id, ledger.launch)
+    with ledger.during("warm up"):
+        preflight, rps = warm_up(plan, folder, pool, run.load_plan.warm_up)
+    with ledger.during("load sweep"):
+        while True:
+            point = next_point(run.load_plan, done, slos=run.slos, warm_up_rps=rps, launch=ledger.launch)
+            if point is None:
+                return
+            measured = load_sweep(point, plan, preflight, folder, run.slos, server, pool)
+            done.append(measured.model_copy(update={"launch": ledger.launch, "round": number}))
+            ledger.campaign.keep_point(cell.cell_id, done[-1])
+            points.append(done[-1])
+
+
+def _warm_ups(ledger: Ledger, cell: CellOrder, launches: tuple[int, ...]) -> tuple[WarmUpResult, ...]:
+    folders = {launch: ledger.campaign.launch_folder(cell.cell_id, launch) for launch in launches}
+    found = (warm_up_result(folder, launch) for launch, folder in folders.items())
+    return tuple(result for result in found if result is not None)
+
+
+def trial_plan(
     ledger: Ledger, cell: CellOrder, server: Server, tokenizer: Path | None, dataset: Path | None
 ) -> TrialPlan:
+    """What all trials of a cell on one launch share; load and stop rule are each point's own."""
     adapter = ADAPTERS[ledger.variant.engine]
     seed = int(content_id(ledger.run.seed, cell.cell_id, ledger.run.campaign)[:8], 16)
     return TrialPlan(
@@ -172,4 +280,6 @@ def _trial_plan(
         dataset=dataset,
         metric_names=adapter.metric_names,
         metrics_path=adapter.launch_spec(ledger.variant).metrics_path,
+        metrics_dialect=adapter.metrics_dialect,
+        gpus=server.gpus,
     )

@@ -8,8 +8,9 @@ from experiments.schema.order import ExperimentOrder
 from tasks.build import make_environment
 from tasks.campaigns.home import Home
 from tasks.download import download, download_dataset
+from tasks.pull import pull
 from tasks.quantize import quantize
-from tasks.serve import is_there_already
+from tasks.serve import is_there_already, runs_in_container
 
 log = logging.getLogger("dyno.prepare")
 
@@ -27,7 +28,9 @@ def prepare(order: ExperimentOrder) -> None:
             continue
         try:
             model = download.fn(variant.model, home.artifacts)
-            environment = make_environment.fn(variant, home.environments)
-            quantize.fn(variant, model, home.artifacts, environment)
+            environment = None if runs_in_container(variant) else make_environment.fn(variant, home.environments)
+            if environment is None:
+                pull.fn(variant)
+            quantize.fn(variant, model, home.artifacts, environment, home.environments)
         except DynoError as error:
             log.warning("%s: %s", variant.label, error)

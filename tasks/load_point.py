@@ -1,6 +1,7 @@
 """A load point: the trial, its records, its statistics. Plain Python, for the load sweep and for `dyno load` alike."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,8 @@ from tasks.loadgen.pool import Pool
 from tasks.loadgen.preflight import Preflight
 from tasks.loadgen.record import read_records
 from tasks.loadgen.trial import run_trial
+from tasks.telemetry.scrape import Scraped
+from tasks.telemetry.watch import Watched, watching
 
 log = logging.getLogger("dyno.load_sweep")
 
@@ -27,10 +30,19 @@ def measure_point(
     folder: Path,
     slos: tuple[SLO, ...],
     pool: Pool | None = None,
+    watch: Callable[[Progress], None] | None = None,
 ) -> PointResult:
-    """`plan` has the point's load and stop rule. `folder` receives requests.parquet and trial.json."""
+    """`plan` has the point's load and stop rule. `folder` receives requests.parquet, trial.json and the telemetry.
+    `watch` sees the progress, and may raise: then the trial ends there and then, and its records are kept."""
+
+    def follow(progress: Progress) -> None:
+        _show(progress)
+        if watch is not None:
+            watch(progress)
+
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    records = run_trial(plan, preflight, out_dir=folder, on_progress=_show, pool=pool)
+    with watching(watched(plan), folder) as beside:
+        records = run_trial(plan, preflight, out_dir=folder, on_progress=follow, pool=pool)
     window = (records.window_start_ns, records.window_end_ns)
     summary = summarize_trial(
         read_records(records.parquet),
@@ -44,6 +56,8 @@ def measure_point(
         overloaded=point.role == "overloaded",
         counters=records.counters,
         counters_reason=records.counters_reason,
+        telemetry=beside.telemetry,
+        bucket_s=point.bucket_seconds,
     )
     result = PointResult(
         point=point,
@@ -57,6 +71,17 @@ def measure_point(
     )
     write_json(folder / "trial.json", result)
     return result
+
+
+def watched(plan: TrialPlan) -> Watched:
+    """What can be seen beside the trial: the launch's GPUs, and the metrics whose names are known."""
+    if not plan.metric_names or not plan.metrics_path:
+        return Watched(gpus=plan.gpus)
+    at = plan.endpoint
+    return Watched(
+        gpus=plan.gpus,
+        engine=Scraped(at.url, plan.metrics_path, plan.metric_names, plan.metrics_dialect, at.api_key_env),
+    )
 
 
 def _show(progress: Progress) -> None:

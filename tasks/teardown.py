@@ -18,6 +18,9 @@ def teardown(server: Server) -> None:
     if server.process is None:
         log.info("left as it was found: dyno did not start it")
         return
+    container = server.process.container
+    if container is not None and container.exists():
+        raise MeasurementError(f"the container {container.name} is still there; remove it by hand and report this")
     session = server.process.session
     left = session_members(session) if session else []
     if left:

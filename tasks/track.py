@@ -14,6 +14,7 @@ from experiments.schema.result import CellResult
 from tasks.campaigns.campaign import Campaign
 from tasks.campaigns.home import Home
 from tasks.reporting.drawing import write_plots
+from tasks.serving.server import files_beside
 from tasks.tracking.mlflow_store import TrackingStore
 
 log = logging.getLogger("dyno.track")
@@ -59,6 +60,12 @@ def publish_cell(result: CellResult, home: Home, campaign: Campaign, invocation_
     candidates = {
         "plots": plots,
         "points": campaign.launch_folder(result.cell_id, result.launch),
+        "build.log": campaign.build_log(result.variant.id, result.launch),
+        **{
+            f"points-launch-{launch}": campaign.launch_folder(result.cell_id, launch)
+            for launch in sorted({point.launch for point in result.points} - {0, result.launch})
+        },
+        "server-files": files_beside(campaign.server_log(result.variant.id, result.launch)),
         "server.log": campaign.server_log(result.variant.id, result.launch),
     }
     files = {name: path for name, path in candidates.items() if path.exists()}

@@ -10,10 +10,12 @@ from prefect.cache_policies import NO_CACHE
 
 from experiments.errors import InputError
 from experiments.schema.conversation import Conversation
-from experiments.schema.load import ClosedLoop, StopRule
+from experiments.schema.load import ClosedLoop, StopRule, WarmUp
+from experiments.schema.result import WarmUpResult
 from experiments.schema.workload import Workload
 from tasks.analysis.warm import is_steady, tokens_per_window
 from tasks.artifacts.model_files import context_length
+from tasks.campaigns.campaign import write_json
 from tasks.loadgen.plan import TrialPlan
 from tasks.loadgen.pool import Pool
 from tasks.loadgen.preflight import Preflight, run_preflight
@@ -22,11 +24,11 @@ from tasks.loadgen.trial import run_trial
 
 log = logging.getLogger("dyno.warm_up")
 
-ROUND_S = 1.0
+FOLDER, FILE = "warm-up", "warm-up.json"
 
 
 @task(name="warm up", task_run_name="warm up {plan.workload.name}", cache_policy=NO_CACHE)
-def warm_up(plan: TrialPlan, folder: Path, pool: Pool, *, max_seconds: float) -> tuple[Preflight, float]:
+def warm_up(plan: TrialPlan, folder: Path, pool: Pool, how: WarmUp) -> tuple[Preflight, float]:
     """What the server honours, and the rate that it answered at, in rps, once its throughput was steady or the time
     was spent. Raises InputError where the model is not made for so long a request: some engines answer all the same."""
     if plan.tokenizer is not None:
@@ -36,24 +38,41 @@ def warm_up(plan: TrialPlan, folder: Path, pool: Pool, *, max_seconds: float) ->
         log.warning("pre-flight: %s", finding)
     alone = plan.workload.model_copy(update={"conversation": None})  # nobody thinks while an engine warms up
     windows: list[int] = []
-    limit, rate_rps = time.monotonic() + max_seconds, 0.0
-    while not is_steady(windows) and time.monotonic() < limit:
+    started, rate_rps = time.monotonic(), 0.0
+    while not (enough := _is_enough(windows, how)) and time.monotonic() < started + how.max_seconds:
         round_plan = replace(
             plan,
             workload=alone,
             load=ClosedLoop(concurrency=1),
-            stop=StopRule(seconds=ROUND_S),
+            stop=StopRule(seconds=how.window_seconds),
             seed=_seed(plan, windows),
         )
-        records = run_trial(round_plan, preflight, out_dir=folder / "warm-up", pool=pool)
+        records = run_trial(round_plan, preflight, out_dir=folder / FOLDER, pool=pool)
         table = read_records(records.parquet)
-        windows += tokens_per_window(table, (records.window_start_ns, records.window_end_ns))
-        rate_rps = table.num_rows / ROUND_S
-    if is_steady(windows):
-        log.info("%s: steady after %d s", plan.workload.name, len(windows))
+        window = (records.window_start_ns, records.window_end_ns)
+        windows += tokens_per_window(table, window, seconds=how.window_seconds)
+        rate_rps = table.num_rows / how.window_seconds
+    if enough:
+        log.info("%s: steady after %d windows of %g s", plan.workload.name, len(windows), how.window_seconds)
     else:
-        log.warning("%s: not steady after %.0f s; measured all the same", plan.workload.name, max_seconds)
+        log.warning("%s: not steady after %g s; measured all the same", plan.workload.name, how.max_seconds)
+    seconds = round(time.monotonic() - started, 3)
+    write_json(
+        folder / FOLDER / FILE, WarmUpResult(is_steady=enough, seconds=seconds, tokens_per_window=tuple(windows))
+    )
     return preflight, slowed(rate_rps, plan.workload.conversation)
+
+
+def _is_enough(windows: list[int], how: WarmUp) -> bool:
+    return len(windows) >= how.windows and is_steady(windows)
+
+
+def warm_up_result(folder: Path, launch: int) -> WarmUpResult | None:
+    """How a launch was warmed up, from its folder; None where it was not."""
+    file = folder / FOLDER / FILE
+    if not file.exists():
+        return None
+    return WarmUpResult.model_validate_json(file.read_bytes()).model_copy(update={"launch": launch})
 
 
 def check_context(workload: Workload, room: int | None) -> None:

@@ -339,11 +339,13 @@ class _Events:
 
 
 class FakeEngine:
-    """Serves on loopback in a thread of its own while it is entered; `url` is its root."""
+    """Serves on loopback in a thread of its own while it is entered; `url` is its root. `turned_into` names a script
+    by which it answers everything from the moment on that it is set."""
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.seen: list[Seen] = []
         self.connections = 0
+        self.turned_into = ""
         self._host, self._port = host, port
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -403,6 +405,8 @@ class FakeEngine:
             async for seen in _requests(reader):
                 seen.connection = number
                 self.seen.append(seen)
+                if self.turned_into and seen.body:
+                    seen.body["model"] = f"fake:{self.turned_into}"
                 if not await _answer(seen, writer, self.seen):
                     break
         except (ConnectionError, asyncio.IncompleteReadError):

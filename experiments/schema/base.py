@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-METHOD_VERSION = "1"
+METHOD_VERSION = "2"
 """Stored with each trial and part of each cell's id; a changed definition of a figure changes it."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]

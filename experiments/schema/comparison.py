@@ -1,13 +1,16 @@
 """The vocabulary of comparisons: what comparison.json holds. Data only; the statistics live in tasks/analysis."""
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from experiments.schema.base import Spec
 from experiments.schema.failure import FailureClass
+from experiments.schema.load import LoadPlan
+from experiments.schema.order import CellOrder
 from experiments.schema.result import PointResult
+from experiments.schema.slo import SLO
 from experiments.schema.variant import Variant
 
 Arm = Literal["pilot", "baseline", "candidate", "canary"]
@@ -24,8 +27,41 @@ class ChangeVerdict(StrEnum):
     VOID = "void"
 
 
+class System(Spec):
+    """What is compared with itself: `name` is the variant without its engine's version."""
+
+    name: str
+    baseline: Variant
+    candidate: Variant
+    cells: tuple[CellOrder, ...]
+
+
+class ComparisonOrder(Spec):
+    """One comparison, whole in itself. `looks` are the launches a side at which it is judged; `margin` the smallest
+    relative change that matters, until the machine's own canaries tell; `canary` whether the baseline is launched as
+    its own rival too."""
+
+    model_config = ConfigDict(**Spec.model_config, populate_by_name=True, serialize_by_alias=True)
+
+    id: str
+    engine: str
+    from_version: str = Field(alias="from")
+    to_version: str = Field(alias="to")
+    experiment: str
+    home: str = Field(description="the store's folder")
+    systems: tuple[System, ...]
+    load_plan: LoadPlan = LoadPlan()
+    slos: tuple[SLO, ...] = ()
+    seed: int = 0
+    looks: tuple[int, ...] = (4, 6, 8)
+    margin: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    canary: bool = True
+    budget_s: Annotated[float, Field(gt=0)] | None = Field(default=None, description="no new launch is made after it")
+
+
 class LaunchResult(Spec):
-    """One launch of one arm, in the order in which they were made, counted from 1 over the comparison.
+    """One launch of one arm, in the order in which they were made, counted from 1 over the comparison. In a
+    `round`, from 0, each arm has one; both sides of a round get the same prompts.
 
     `system` names what is compared with itself: the variant without its engine's version. `points` holds by workload
     name what was measured; `start_s` the seconds of the phases of its start. One that failed has the stage, the class
@@ -33,6 +69,7 @@ class LaunchResult(Spec):
     """
 
     number: int
+    round: int
     arm: Arm
     system: str
     variant: Variant

@@ -91,8 +91,13 @@ class Experiment(Spec):
 
     def _cell(self, line: int, variant: Variant, workload: Workload) -> "Cell":
         reason = next((e.reason for e in self.exclude if e.matches(variant, workload)), "")
-        identity = (METHOD_VERSION, variant.identity(), workload.identity(), self.load_plan, self.seed)
+        identity = (METHOD_VERSION, variant.identity(), workload.identity(), *self._asked())
         return Cell(content_id("cell", *identity), variant, workload, line, reason)
+
+    def _asked(self) -> tuple[object, ...]:
+        """How each cell is measured. The SLOs say only how the records are judged, unless they are searched for."""
+        searched = self.slos if self.load_plan.capacity is not None else ()
+        return self.load_plan.identity(), [str(slo) for slo in searched], self.seed
 
 
 @dataclass(frozen=True, slots=True)

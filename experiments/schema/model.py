@@ -53,7 +53,12 @@ ModelSource = Annotated[SyntheticSource | LocalSource | HubSource, Field(discrim
 
 
 class Model(Spec):
-    """A model by the name that people give it. The name takes no part in identity: the source does."""
+    """A model by the name that people give it. The name takes no part in identity: the source does.
+
+    `calibration` is a text file, or a .jsonl file with `text`, that quantizations look at which need data; without it
+    they are given English of ours, which means nothing.
+    """
 
     name: Name
     source: ModelSource
+    calibration: Annotated[str, Field(min_length=1)] | None = None

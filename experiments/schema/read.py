@@ -263,17 +263,21 @@ def _key_path(loc: tuple[Any, ...], raw: Any) -> str:
     for position, part in enumerate(loc):
         if combination and position == 2:
             continue
+        if isinstance(part, int) and isinstance(here, dict | str):
+            continue  # one that stands for a list of one
         if isinstance(part, int):
             path += f"[{part}]"
             here = here[part] if isinstance(here, list) and part < len(here) else None
-        elif (isinstance(here, dict) and part not in here and here.get("kind") == part) or (
-            part == "number" and not isinstance(here, dict)
-        ):
+        elif part == here or (part == "number" and not isinstance(here, dict)) or _is_kind(part, here):
             continue
         else:
             path += f".{part}" if path else str(part)
             here = here.get(part) if isinstance(here, dict) else None
     return path
+
+
+def _is_kind(part: str, here: Any) -> bool:
+    return isinstance(here, dict) and part not in here and here.get("kind") == part
 
 
 def _allowed_keys(loc: tuple[Any, ...]) -> list[str]:

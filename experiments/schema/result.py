@@ -58,6 +58,8 @@ RATES = (
     "error_share",
     "cache_hit_ratio",
     "engine_cache_hit_ratio",
+    "energy_j",
+    "joules_per_output_token",
 )
 """Figures of a trial that are one number, in the order in which they are told."""
 
@@ -113,11 +115,26 @@ class TurnSummary(Spec):
     reasons: dict[str, str] = Field(default_factory=dict)
 
 
+class Bucket(Spec):
+    """A stretch of a trial that is told by itself: `start_s` from the window's start (below 0 in the ramp), the output
+    tokens that arrived in it per second, and the median TTFT of the `requests` that were due in it."""
+
+    start_s: float
+    seconds: float
+    requests: int
+    output_tokens_per_s: float | None
+    ttft_p50_ms: float | None
+
+
 class TrialSummary(Spec):
     """All statistics of one trial. Rates are per second of the window W, which is `window_s` long.
 
     `mean_concurrency` is what was in flight in W, `littles_law_concurrency` what rate × residence says it should be.
     `cache_hit_ratio` is by the usage of the requests, `engine_cache_hit_ratio` by the engine's counters over the trial.
+    `energy_j` is what the launch's GPUs took in W, `joules_per_output_token` that over the output tokens of W.
+    `gpu` holds mean_power_w, mean_utilisation_percent, mean_sm_clock_mhz, max_memory_used_gib, max_temperature_c and
+    power_capped_share; `engine` mean_running_requests, max_waiting_requests, max_kv_cache_usage_ratio and preemptions:
+    each where it was told in W.
     `goodput_rps` and `attainment` count the requests that met every SLO. `error_share` is of all requests due in W.
     """
 
@@ -141,6 +158,10 @@ class TrialSummary(Spec):
     error_share: float | None = None
     cache_hit_ratio: float | None = None
     engine_cache_hit_ratio: float | None = None
+    energy_j: float | None = None
+    joules_per_output_token: float | None = None
+    gpu: dict[str, float] = Field(default_factory=dict)
+    engine: dict[str, float] = Field(default_factory=dict)
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     latencies: dict[str, Distribution] = Field(default_factory=dict)
@@ -148,6 +169,7 @@ class TrialSummary(Spec):
     client: dict[str, Any] = Field(default_factory=dict)
     slos: tuple[SLOAttainment, ...] = ()
     turns: tuple[TurnSummary, ...] = ()
+    buckets: tuple[Bucket, ...] = ()
     reasons: dict[str, str] = Field(default_factory=dict)
 
 
@@ -161,10 +183,14 @@ class ImportedFrom(Spec):
 
 
 class PointResult(Spec):
-    """A load point as measured on one launch. `directory` is relative to the launch's folder. Where it was not measured
-    here, `imported_from` says by what, and `unknown` what that tool's file does not tell."""
+    """A load point as measured on one launch, `launch`; 0 where it was part of no cell, or of one that had no other.
+    `round` counts the ways through the load plan: one launch each, or several where one was cut short and another took
+    the points that were missing. `directory` is relative to the launch's folder. Where it was not measured here,
+    `imported_from` says by what, and `unknown` what that tool's file does not tell."""
 
     point: LoadPoint
+    launch: int = 0
+    round: int = 1
     summary: TrialSummary
     directory: str
     started_at: str
@@ -190,9 +216,52 @@ class Capacity(Spec):
     reason: str = ""
 
 
+class WarmUpResult(Spec):
+    """How a launch was warmed up before a cell: the tokens of each window, and whether the last of them agreed before
+    the time was over."""
+
+    launch: int = 0
+    is_steady: bool
+    seconds: float
+    tokens_per_window: tuple[int, ...] = ()
+
+
+class LaunchSummary(Spec):
+    """One way through the load plan: what its points show by themselves. `launches` are several where one was cut short
+    and another took the points that were missing."""
+
+    launches: tuple[int, ...]
+    headlines: dict[str, float] = Field(default_factory=dict)
+    capacities: tuple[Capacity, ...] = ()
+
+
+class BetweenLaunches(Spec):
+    """A figure over `launches` independent launches: their mean, and its 95 % t interval; None below two."""
+
+    launches: int
+    mean: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Derating(Spec):
+    """What an arrival process costs: `figure` under it over that under constant arrivals, at the same `rate_rps` where
+    it is a latency. A ratio above 1 is a longer latency, one below 1 a smaller capacity."""
+
+    arrivals: str
+    figure: str
+    rate_rps: float | None = None
+    value: float | None = None
+    constant: float | None = None
+    ratio: float | None = None
+    reason: str = ""
+
+
 class CellResult(Spec):
     """cell.json: one cell of one campaign, whole. `headlines` holds floor_ttft_p50_ms, saturation_rps,
-    saturation_output_tokens_per_s, and capacity_rps/NAME where certified; `reasons` says why one is absent."""
+    saturation_output_tokens_per_s, capacity_rps/NAME where certified, and derating/ARRIVALS/FIGURE; `headline_reasons`
+    says why one is absent. Over several launches they are means, and `between_launches` has their intervals. `launch`
+    is the latest; each point names its own."""
 
     cell_id: str
     experiment: str
@@ -214,6 +283,10 @@ class CellResult(Spec):
     bounds: CellBounds | None = None
     bound_reason: str = ""
     cost: CellCost | None = None
+    deratings: tuple[Derating, ...] = ()
+    launches: tuple[LaunchSummary, ...] = ()
+    between_launches: dict[str, BetweenLaunches] = Field(default_factory=dict)
+    warm_ups: tuple[WarmUpResult, ...] = ()
     stages_s: dict[str, float] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
     started_at: str = ""

@@ -10,7 +10,11 @@ from experiments.schema.model import Model
 
 
 class Quantization(StrEnum):
-    """The precision of the weights, in neutral words; each engine's adapter says which artifact that means for it."""
+    """The precision of the weights, in neutral words; each engine's adapter says which artifact that means for it.
+
+    `w4a16` are 4-bit integers in groups that were rounded, or chosen by GPTQ: numbers other than those of AWQ. `mxfp4`
+    is used as it is published, and never made.
+    """
 
     BF16 = "bf16"
     F16 = "f16"
@@ -19,6 +23,8 @@ class Quantization(StrEnum):
     INT8 = "int8"
     W8A8 = "w8a8"
     INT4_AWQ = "int4_awq"
+    W4A16 = "w4a16"
+    MXFP4 = "mxfp4"
     NF4 = "nf4"
     Q8_0 = "q8_0"
     Q6_K = "q6_k"
@@ -39,7 +45,12 @@ EndpointURL = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.\[\]:_-]+(/[A-
 
 
 class Variant(Spec):
-    """Engine and version, model, quantization, parallelism, flags, hardware. None means: the engine's own default."""
+    """Engine and version, model, quantization, parallelism, flags, hardware. None means: the engine's own default.
+
+    `engine_backend` is one of an engine's several executors, by its own name for it: pytorch, tensorrt, turbomind.
+    `speculative_tokens` without a method are looked up as n-grams of what was said before; `speculative_model` is the
+    draft's folder or repository as the engine is to find it, for draft_model, eagle and eagle3.
+    """
 
     engine: Name
     engine_version: Name
@@ -48,6 +59,7 @@ class Variant(Spec):
     hardware: Name = "cpu"
     runtime: Literal["environment", "container", "endpoint"] = "environment"
     endpoint_url: EndpointURL | None = None
+    engine_backend: Name | None = None
     engine_profile: Name = "default"
     tensor_parallel: Annotated[int, Field(ge=1)] = 1
     pipeline_parallel: Annotated[int, Field(ge=1)] = 1
@@ -59,6 +71,8 @@ class Variant(Spec):
     prefix_cache: bool | None = None
     chunked_prefill: bool | None = None
     speculative_tokens: Annotated[int, Field(ge=1)] | None = None
+    speculative_method: Literal["ngram", "draft_model", "eagle", "eagle3", "mtp"] | None = None
+    speculative_model: Annotated[str, Field(min_length=1)] | None = None
     cpu_threads: Annotated[int, Field(ge=1)] | None = None
     dummy_weights: bool = False
     trust_remote_code: bool = False
@@ -70,8 +84,11 @@ class Variant(Spec):
         """What makes this the system that it is: names that people chose are left out."""
         body = self.model_dump(mode="json")
         body["model"] = self.model.source.model_dump(mode="json")
-        if self.endpoint_url is None:
-            del body["endpoint_url"]  # what is started here is the same system whether that key exists or not
+        if self.model.calibration is not None:
+            body["calibration"] = self.model.calibration
+        for key in ("endpoint_url", "engine_backend", "speculative_method", "speculative_model"):
+            if body[key] is None:
+                del body[key]  # without a value it is the same system whether that key exists or not
         return body
 
     @property
@@ -81,5 +98,6 @@ class Variant(Spec):
 
     @property
     def label(self) -> str:
-        """For tables: engine, version, model, quantization."""
-        return f"{self.engine} {self.engine_version} · {self.model.name} · {self.quantization}"
+        """For tables: engine, version, back end where one is named, model, quantization."""
+        engine = " ".join(filter(None, (self.engine, self.engine_version, self.engine_backend)))
+        return f"{engine} · {self.model.name} · {self.quantization}"

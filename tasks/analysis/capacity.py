@@ -1,76 +1,130 @@
 """Capacity per SLO: the highest open-loop rate that certifiably holds it, and the lowest that refutably does not."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from experiments.schema.load import OpenLoop
+from experiments.schema.load import ArrivalProcess, LoadPlan, OpenLoop
 from experiments.schema.result import Capacity, PointResult, SLOAttainment
 from experiments.schema.slo import SLO
 from tasks.analysis.goodput import ALPHA, Verdict, judge, why_unknown
+from tasks.analysis.relaxation import witnesses
 
 Look = tuple[PointResult, SLOAttainment]
 Judged = tuple[PointResult, SLOAttainment, Verdict]
 
 ONE_LAUNCH = "of one launch: a claim about the variant needs three or more"
+STATIONARY = ("open_loop", "capacity")
 
 
-def capacity(slo: SLO, points: Sequence[PointResult]) -> Capacity:
-    """Looks share one α (Bonferroni), those that could certify theirs and those that could refute theirs. Certified
-    rates lie below the lowest refuted one. The synchronous point may refute: a limit that one request at a time breaks
-    is broken at every rate."""
-    looks = [look for look in (_look(slo, point) for point in points) if look is not None]
-    if not looks:
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """How many looks share α: known before the first of them, since where the next one is depends on the last."""
+
+    to_certify: int
+    to_refute: int
+
+
+def planned_looks(plan: LoadPlan, slos: int) -> Looks:
+    """Every stationary open-loop point, and the most that the search may take for each of `slos`. The synchronous point
+    and those past the ceiling can refute only."""
+    fractions = plan.open_loop.fractions
+    stationary = plan.open_loop.points if fractions is None else sum(fraction <= 1 for fraction in fractions)
+    past = 1 if fractions is None else len(fractions) - stationary
+    stationary += plan.capacity.max_looks * slos if plan.capacity is not None else 0
+    return Looks(stationary, stationary + past + 1)
+
+
+def capacity(
+    slo: SLO,
+    points: Sequence[PointResult],
+    *,
+    looks: Looks | None = None,
+    arrivals: ArrivalProcess | None = None,
+    known: Sequence[PointResult] = (),
+) -> Capacity:
+    """From the points of one launch, of one arrival process where `arrivals` names it. `known` are all the points that
+    tell how fast the server is, of that launch or of others; without, `points` are.
+
+    Looks share one α (Bonferroni over those planned, or over those taken where there was no plan), those that could
+    certify theirs and those that could refute theirs. Certified rates lie below the lowest refuted one. The synchronous
+    point may refute: a limit that one request at a time breaks is broken at every rate.
+    """
+    points = [point for point in points if is_under(point, arrivals)]
+    known = known or points
+    taken = looks_at(slo, points)
+    if not taken:
         return _unknown(slo, _why_no_look(slo, points))
-    judged = _judged(slo, looks)
-    refuted = min((_rate(point) for point, _, verdict in judged if verdict == "refuted"), default=None)
+    looks = looks or Looks(sum(may_certify(point) for point, _ in taken), len(taken))
+    judged = judge_looks(slo, taken, known, looks)
+    refuted = min((refuted_at(point) for point, _, verdict in judged if verdict == "refuted"), default=None)
     certified = max(
-        (_rate(point) for point, _, verdict in judged if verdict == "certified" and _is_below(_rate(point), refuted)),
+        (
+            certified_at(point)
+            for point, _, verdict in judged
+            if verdict == "certified" and _is_below(certified_at(point), refuted)
+        ),
         default=None,
     )
     if certified is not None:
-        looked = sum(_may_certify(point) for point, _ in looks)
-        return _known(
-            slo,
-            "certified",
-            certified,
-            refuted,
-            f"at {100 - 100 * ALPHA:g} % over {counted(looked, 'look')}; {ONE_LAUNCH}",
-        )
+        shared = f"at {100 - 100 * ALPHA:g} % over {counted(looks.to_certify, 'look')}; {ONE_LAUNCH}"
+        return _known(slo, "certified", certified, refuted, shared)
     if refuted is not None:
         return _known(slo, "refuted", None, refuted, _why_refuted(slo, judged, refuted))
-    return _unknown(slo, _why_undecided(slo, judged))
+    return _unknown(slo, _why_undecided(slo, judged, known, looks))
 
 
-def _look(slo: SLO, point: PointResult) -> Look | None:
-    if not point.summary.valid or point.point.role == "saturation":
-        return None
-    for seen in point.summary.slos:
-        if seen.slo == str(slo) and seen.share_over is not None:
-            return point, seen
-    return None
+def is_under(point: PointResult, arrivals: ArrivalProcess | None) -> bool:
+    """Whether a point is of this arrival process; of every one where its loop is closed."""
+    load = point.point.load
+    return arrivals is None or not isinstance(load, OpenLoop) or load.arrivals == arrivals
 
 
-def _may_certify(point: PointResult) -> bool:
+def looks_at(slo: SLO, points: Sequence[PointResult]) -> list[Look]:
+    """The valid points at which the SLO could be held against the requests."""
+    found = ((point, seen) for point in points for seen in point.summary.slos if seen.slo == str(slo))
+    return [
+        (point, seen)
+        for point, seen in found
+        if point.summary.valid and point.point.role in (*STATIONARY, "overloaded", "synchronous")
+        if seen.share_over is not None
+    ]
+
+
+def may_certify(point: PointResult) -> bool:
     """Only a stationary open-loop point certifies a rate."""
-    return point.point.role == "open_loop"
+    return point.point.role in STATIONARY
 
 
-def _judged(slo: SLO, looks: Sequence[Look]) -> list[Judged]:
-    to_certify = ALPHA / max(1, sum(_may_certify(point) for point, _ in looks))
-    to_refute = ALPHA / len(looks)
-    return [(point, seen, _judge(slo, point, seen, to_certify, to_refute)) for point, seen in looks]
+def judge_looks(slo: SLO, taken: Sequence[Look], points: Sequence[PointResult], looks: Looks) -> list[Judged]:
+    """Each look at its share of α."""
+    return [(point, seen, _judge(slo, point, seen, points, looks)) for point, seen in taken]
 
 
-def _judge(slo: SLO, point: PointResult, seen: SLOAttainment, to_certify: float, to_refute: float) -> Verdict:
-    n, share = seen.effective_n, seen.share_over or 0.0
-    if _may_certify(point) and judge(n, share, slo.percentile, to_certify) == "certified":
+def _judge(slo: SLO, point: PointResult, seen: SLOAttainment, points: Sequence[PointResult], looks: Looks) -> Verdict:
+    """As many witnesses as the window's own series shows, and as the queue's memory allows: one window may see no more
+    than one quiet hour, and find nothing in it that depends on anything."""
+    share, (to_certify, to_refute) = seen.share_over or 0.0, witnesses(point, points)
+    n = min(seen.effective_n, to_certify)
+    if may_certify(point) and judge(n, share, slo.percentile, ALPHA / max(1, looks.to_certify)) == "certified":
         return "certified"
-    return "refuted" if judge(n, share, slo.percentile, to_refute) == "refuted" else "unknown"
+    n = min(seen.effective_n, to_refute)
+    return "refuted" if judge(n, share, slo.percentile, ALPHA / looks.to_refute) == "refuted" else "unknown"
 
 
-def _rate(point: PointResult) -> float:
-    """The rate that the server really got: requests sent per second of W."""
-    summary = point.summary
-    return summary.achieved_rps or 0.0
+def certified_at(point: PointResult) -> float:
+    """The rate that the test was of, or what came of it by chance if that was less."""
+    return min(_rates(point))
+
+
+def refuted_at(point: PointResult) -> float:
+    """As `certified_at`, the larger of the two."""
+    return max(_rates(point))
+
+
+def _rates(point: PointResult) -> tuple[float, float]:
+    achieved, load = point.summary.achieved_rps or 0.0, point.point.load
+    asked = load.rate_rps if isinstance(load, OpenLoop) else None
+    return achieved, asked if asked is not None else achieved
 
 
 def _is_below(rate: float, refuted: float | None) -> bool:
@@ -89,20 +143,21 @@ def _unknown(slo: SLO, reason: str) -> Capacity:
 
 def _why_refuted(slo: SLO, judged: Sequence[Judged], rate: float) -> str:
     """Names the point with the lowest refuted rate."""
-    point, seen, _ = next(item for item in judged if item[2] == "refuted" and _rate(item[0]) == rate)
+    point, seen, _ = next(item for item in judged if item[2] == "refuted" and refuted_at(item[0]) == rate)
     where = "one request at a time" if point.point.role == "synchronous" else f"{rate:.3g} rps"
     at = f"p{slo.percentile:g} is {seen.percentile_ms:.4g} ms" if seen.percentile_ms is not None else "requests failed"
     return f"at {where} {at}, {seen.share_over:.0%} of n = {seen.n} at or over the limit; {ONE_LAUNCH}"
 
 
-def _why_undecided(slo: SLO, judged: Sequence[Judged]) -> str:
+def _why_undecided(slo: SLO, judged: Sequence[Judged], points: Sequence[PointResult], looks: Looks) -> str:
     """Of the stationary point of the lowest rate: it is the likeliest to certify."""
-    stationary = [(point, seen) for point, seen, _ in judged if _may_certify(point)]
+    stationary = [(point, seen) for point, seen, _ in judged if may_certify(point)]
     if not stationary:
         return "there is no valid open-loop point to certify at"
-    point, seen = min(stationary, key=lambda item: _rate(item[0]))
-    why = why_unknown(seen.effective_n, seen.share_over or 0.0, slo, ALPHA / len(stationary))
-    return f"at {_rate(point):.3g} rps {why} (99 % shared by {counted(len(stationary), 'look')})"
+    point, seen = min(stationary, key=lambda item: certified_at(item[0]))
+    n = min(seen.effective_n, witnesses(point, points)[0])
+    why = why_unknown(n, seen.share_over or 0.0, slo, ALPHA / looks.to_certify)
+    return f"at {certified_at(point):.3g} rps {why} (99 % shared by {counted(looks.to_certify, 'look')})"
 
 
 def counted(count: int, noun: str) -> str:

@@ -24,7 +24,18 @@ class Look:
     q: float
 
 
-LOOKS = (Look(4, 0.01), Look(6, 0.015), Look(8, 0.025))
+SHARES = {1: (0.05,), 2: (0.02, 0.03), 3: (0.01, 0.015, 0.025)}
+"""What each of so many looks spends of q."""
+
+
+def looks_of(launches: Sequence[int]) -> tuple[Look, ...]:
+    """Looks at these numbers of launches a side. Raises ValueError where they do not rise, or are more than three."""
+    if len(launches) not in SHARES or list(launches) != sorted(set(launches)) or min(launches) < 2:
+        raise ValueError(f"{list(launches)} are no looks: give one to three rising numbers of launches, from 2 on")
+    return tuple(Look(number, q) for number, q in zip(launches, SHARES[len(launches)], strict=True))
+
+
+LOOKS = looks_of((4, 6, 8))
 """Together q = 0.05 over a release: where a look leaves something undecided, the next one has more launches."""
 
 SMALLEST_MARGIN = 0.03
@@ -119,12 +130,13 @@ def false_discovery_rates(p: Floats) -> Floats:
     return q
 
 
-def practical_margin(canaries: Sequence[float], own: float) -> float:
-    """δ as a relative change: twice the spread of past log ratios of A against A, and never below 3 %; before there
-    are eight of them the experiment's own value."""
+def practical_margin(canaries: Sequence[Sequence[float]], own: float) -> float:
+    """δ as a relative change: twice the spread of the log ratios of past comparisons of A against A, and never below
+    3 %; before there are eight comparisons the experiment's own value."""
     if len(canaries) < ENOUGH_CANARIES:
         return own
-    return max(SMALLEST_MARGIN, float(np.expm1(2 * np.std(np.asarray(canaries), ddof=1))))
+    ratios = np.array([ratio for one in canaries for ratio in one])
+    return max(SMALLEST_MARGIN, float(np.expm1(2 * np.sqrt(np.mean(ratios**2)))))
 
 
 def compare(series: Sequence[Series], margins: Mapping[str, float], look: Look) -> tuple[Judgement, ...]:

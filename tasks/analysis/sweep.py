@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from math import ceil
 
-from experiments.schema.load import ClosedLoop, LoadPlan, LoadPoint, OpenLoop, StopRule
+from experiments.schema.load import ArrivalProcess, ClosedLoop, LoadPlan, LoadPoint, OpenLoop, StopRule
 from experiments.schema.result import PointResult
 from experiments.schema.slo import SLO
+from tasks.analysis.capacity import is_under, planned_looks
 from tasks.analysis.goodput import ALPHA
 from tasks.analysis.intervals import certification_requests
+from tasks.analysis.placing import next_fraction
+from tasks.analysis.relaxation import memory_s
+from tasks.analysis.search import MARGIN, next_look
 
 FEWEST_REQUESTS = 8
 """However slow the engine: below that a point shows nothing."""
@@ -21,33 +25,59 @@ WAVES = 6
 throughput."""
 
 
+CLOSED = ("synchronous", "saturation", "ladder", "ramp")
+
+
 def next_point(
-    plan: LoadPlan, done: Sequence[PointResult], *, slos: Sequence[SLO] = (), warm_up_rps: float | None = None
+    plan: LoadPlan,
+    done: Sequence[PointResult],
+    *,
+    slos: Sequence[SLO] = (),
+    warm_up_rps: float | None = None,
+    launch: int | None = None,
 ) -> LoadPoint | None:
-    """Synchronous, then saturation at 2, 4, 8 …, then the open-loop rates; None when the cell is whole.
+    """Synchronous, then saturation at 2, 4, 8 …, then the open-loop rates, then the search for capacities; or the rungs
+    of a ladder or a ramp. None when the cell is whole.
 
     `warm_up_rps` is the rate that the warm-up saw one request at a time, where it is known: it sizes the first point.
-    Open-loop points get the requests that certifying each of `slos` takes with none over the limit.
-    A synchronous point in which nothing completed ends the cell.
+    Open-loop points get the requests that certifying each of `slos` takes with none over the limit. `launch` is the one
+    that is to measure it, where `done` is of several. A synchronous point in which nothing completed ends the cell.
     """
+    if plan.ladder is not None or plan.ramp is not None:
+        return _rung(plan, done)
     step = len(done)
     synchronous = _of_role(done, "synchronous")
     if not synchronous:
-        stop = _stop_rule(plan, warm_up_rps)
+        stop = stop_rule(plan, warm_up_rps)
         return LoadPoint(step=step, role="synchronous", load=ClosedLoop(concurrency=1), stop=stop)
     if not synchronous[-1].summary.completed_rps:
         return None
     concurrency = _next_concurrency(plan, done)
     if concurrency is not None and not _of_role(done, "open_loop", "overloaded"):
-        stop = _stop_rule(plan, _foreseen_rps(done), at_least=WAVES * concurrency)
+        stop = stop_rule(plan, _foreseen_rps(done), at_least=WAVES * concurrency)
         return LoadPoint(step=step, role="saturation", load=ClosedLoop(concurrency=concurrency), stop=stop)
-    return _open_loop_point(plan, done, step, slos)
+    return _open_loop_point(plan, done, step, slos) or next_look(plan, done, slos, launch)
+
+
+def _rung(plan: LoadPlan, done: Sequence[PointResult]) -> LoadPoint | None:
+    """The next number of users, each with its own end."""
+    step, ladder, ramp = len(done), plan.ladder, plan.ramp
+    users = ladder.concurrency if ladder is not None else ramp.users if ramp is not None else ()
+    if step >= len(users):
+        return None
+    load = ClosedLoop(concurrency=users[step])
+    if ladder is not None:
+        stop = StopRule(requests=ladder.requests, seconds=ladder.seconds)
+        return LoadPoint(step=step, role="ladder", load=load, stop=stop)
+    assert ramp is not None
+    stop = StopRule(seconds=ramp.seconds, ramp_s=ramp.ramp_seconds)
+    return LoadPoint(step=step, role="ramp", load=load, stop=stop, bucket_seconds=ramp.bucket_seconds)
 
 
 def saturation_point(done: Sequence[PointResult]) -> PointResult | None:
     """The closed-loop point of the highest output throughput: the ceiling. Invalid points count only where no point is
     valid; one without a count of tokens is compared by its requests."""
-    closed = [p for p in _of_role(done, "synchronous", "saturation") if p.summary.completed_rps]
+    closed = [p for p in _of_role(done, *CLOSED) if p.summary.completed_rps]
     valid = [p for p in closed if p.summary.valid]
     return max(valid or closed, key=_speed, default=None)
 
@@ -97,27 +127,66 @@ def _foreseen_rps(done: Sequence[PointResult]) -> float:
 
 
 def _open_loop_point(plan: LoadPlan, done: Sequence[PointResult], step: int, slos: Sequence[SLO]) -> LoadPoint | None:
-    """The next fraction of λ_max, the completed rate at the saturation point. A trace has a rate of its own."""
+    """The next fraction of λ_max, the completed rate at the saturation point: all of the first arrival process, then
+    the same rates under the others. A trace has a rate of its own."""
     ceiling = saturation_point(done)
-    index = len(_of_role(done, "open_loop", "overloaded"))
-    is_trace = plan.open_loop.arrivals.kind == "trace"
-    fractions = (1.0,) if is_trace else plan.open_loop.fractions
-    if ceiling is None or not ceiling.summary.completed_rps or index >= len(fractions):
+    if ceiling is None or not ceiling.summary.completed_rps:
         return None
-    rate = fractions[index] * ceiling.summary.completed_rps
+    first, most_rps = plan.open_loop.arrivals[0], ceiling.summary.completed_rps
+    for process in plan.open_loop.arrivals:
+        measured = _under(done, process)
+        if process.kind == "trace":
+            return None if measured else _open_loop(plan, done, step, slos, process, None, most_rps)
+        fractions = [(_rate_of(point) or 0.0) / most_rps for point in _under(done, first)]
+        fraction = next_fraction(plan.open_loop, _under(done, first), most_rps) if process == first else None
+        if process != first and len(measured) < len(fractions):
+            fraction = fractions[len(measured)]
+        if fraction is not None:
+            return _open_loop(plan, done, step, slos, process, fraction, most_rps)
+    return None
+
+
+def _under(done: Sequence[PointResult], process: ArrivalProcess) -> list[PointResult]:
+    return [point for point in _of_role(done, "open_loop", "overloaded") if is_under(point, process)]
+
+
+def _rate_of(point: PointResult) -> float | None:
+    load = point.point.load
+    return load.rate_rps if isinstance(load, OpenLoop) else None
+
+
+def _open_loop(
+    plan: LoadPlan,
+    done: Sequence[PointResult],
+    step: int,
+    slos: Sequence[SLO],
+    process: ArrivalProcess,
+    fraction: float | None,
+    most_rps: float,
+) -> LoadPoint:
+    rate = most_rps * (1.0 if fraction is None else fraction)
+    is_over = fraction is not None and fraction > 1 + 1e-9
     return LoadPoint(
         step=step,
-        role="overloaded" if fractions[index] > 1 else "open_loop",
-        load=OpenLoop(arrivals=plan.open_loop.arrivals, rate_rps=None if is_trace else rate),
-        stop=_stop_rule(plan, rate, at_least=_to_certify(slos, looks=sum(f <= 1 for f in fractions))),
+        role="overloaded" if is_over else "open_loop",
+        load=OpenLoop(arrivals=process, rate_rps=None if fraction is None else rate),
+        stop=stop_rule(plan, rate, at_least=0 if is_over else _to_certify(plan, done, process, rate, slos)),
     )
 
 
-def _to_certify(slos: Sequence[SLO], *, looks: int) -> int:
-    return max((certification_requests(slo.percentile, 0, ALPHA / max(looks, 1)) for slo in slos), default=0)
+def _to_certify(
+    plan: LoadPlan, done: Sequence[PointResult], process: ArrivalProcess, rate: float, slos: Sequence[SLO]
+) -> int:
+    """Requests; as many times more as the queue remembers at this rate, where no search follows that sees to it."""
+    alpha = ALPHA / max(1, planned_looks(plan, len(slos)).to_certify)
+    needed = max((certification_requests(slo.percentile, 0, alpha) for slo in slos), default=0)
+    if plan.capacity is not None or process.kind == "trace":
+        return needed
+    memory = memory_s(done, process, rate)
+    return max(needed, ceil(min(MARGIN * needed * memory, plan.max_seconds) * rate))
 
 
-def _stop_rule(plan: LoadPlan, foreseen_rps: float | None, *, at_least: int = 0) -> StopRule:
+def stop_rule(plan: LoadPlan, foreseen_rps: float | None, *, at_least: int = 0) -> StopRule:
     """Requests for `requests_per_point` and for `min_seconds` at the rate foreseen, within `max_seconds` of it."""
     wanted = max(plan.requests_per_point, at_least)
     if foreseen_rps is None:

@@ -48,6 +48,12 @@ class Manifest:
         """Plain data, for artifact.json and for the tracking store."""
         return {"format": FORMAT, **asdict(self)}
 
+    @property
+    def content_sha256(self) -> str:
+        """One hash for all files, names and contents: that of `sha256sum`'s lines, ordered by name."""
+        lines = "".join(f"{entry.sha256}  {name}\n" for name, entry in sorted(self.files.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         """Raises ValueError, KeyError or TypeError where `data` is no manifest of this format."""
@@ -108,6 +114,11 @@ class Artifact:
     def entry(self) -> Path:
         """What an engine is given: the one file that is the artifact, else the folder."""
         return self.path / self.manifest.entry
+
+    @property
+    def sha256s(self) -> Mapping[str, str]:
+        """Of each file, by its name relative to the folder."""
+        return {name: entry.sha256 for name, entry in self.manifest.files.items()}
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """Campaigns: within one, what was measured is kept. A result is one cell.json, written aside and renamed.
 
 campaigns/EXPERIMENT/NUMBER/CELL/cell.json
-campaigns/EXPERIMENT/NUMBER/CELL/launch-N/STEP-ROLE/requests.parquet, trial.json
+campaigns/EXPERIMENT/NUMBER/CELL/launch-N/STEP-ROLE/requests.parquet, trial.json, point.json once the point counts
 campaigns/EXPERIMENT/NUMBER/servers/VARIANT-N.log
 """
 
@@ -9,14 +9,20 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
 from experiments.schema.experiment import Cell
-from experiments.schema.result import CellResult, CellState
+from experiments.schema.failure import FailureClass
+from experiments.schema.result import CellResult, CellState, PointResult
 
 KEPT = frozenset({CellState.MEASURED, CellState.INVALID, CellState.FAILED})
-RETRIED = frozenset({CellState.FAILED, CellState.INVALID})
+POINT = "point.json"
+BEGUN = "begun-with-launch"
+
+Retry = Literal["", "what may pass", "all"]
+"""Which failed cells are due again: none; those whose class says that another launch may come out otherwise; every."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +63,51 @@ class Campaign:
         """The records of a cell on one launch."""
         return self.cell_folder(cell_id) / f"launch-{launch}"
 
+    def keep_point(self, cell_id: str, result: PointResult) -> None:
+        """What is kept here is not measured again, whatever becomes of its launch."""
+        write_json(self.launch_folder(cell_id, result.launch) / result.directory / POINT, result)
+
+    def kept_points(self, cell_id: str) -> tuple[PointResult, ...]:
+        """Of every launch since the cell was begun, in the order in which they were measured."""
+        begun = self._begun(cell_id)
+        files = self.cell_folder(cell_id).glob(f"launch-*/*/{POINT}")
+        points = [point for file in files if (point := _read_point(file)) is not None and point.launch >= begun]
+        return tuple(sorted(points, key=lambda point: (point.round, point.point.step)))
+
+    def begin_anew(self, cell_id: str, launch: int) -> None:
+        """What launches before this one measured of the cell stays on disk, and is no part of it any more."""
+        folder = self.cell_folder(cell_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = folder / f"{BEGUN}.partial"
+        aside.write_text(str(launch), encoding="utf-8")
+        aside.rename(folder / BEGUN)
+
+    def _begun(self, cell_id: str) -> int:
+        file = self.cell_folder(cell_id) / BEGUN
+        return int(file.read_text(encoding="utf-8")) if file.exists() else 0
+
     def server_log(self, variant_id: str, launch: int) -> Path:
         """What the server of a launch said."""
         folder = self.folder / "servers"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{variant_id}-{launch}.log"
 
+    def build_log(self, variant_id: str, launch: int) -> Path:
+        """What the tools said that compiled the engine of a launch; there is none where nothing was compiled."""
+        return self.folder / "builds" / f"{variant_id}-{launch}.log"
+
     def next_launch(self, variant_id: str) -> int:
         """A number that no launch of this variant had: the log of each is kept."""
         logs = (self.folder / "servers").glob(f"{variant_id}-*.log")
         return 1 + max((int(log.stem.rpartition("-")[2]) for log in logs), default=0)
+
+
+def _read_point(file: Path) -> PointResult | None:
+    """None where this version cannot read it: then the point is measured again."""
+    try:
+        return PointResult.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def open_campaign(root: Path, experiment: str, *, new: bool = False) -> Campaign:
@@ -89,15 +130,30 @@ def all_results(root: Path) -> Iterator[CellResult]:
         yield from campaign.results()
 
 
-def to_measure(campaign: Campaign, cells: tuple[Cell, ...], *, retry: bool = False) -> list[Cell]:
-    """The cells that have no result to be kept; with `retry`, those that failed or are invalid, and no others."""
-    chosen = []
-    for cell in cells:
-        result = campaign.result(cell.id)
-        state = result.state if result else None
-        if (state in RETRIED) if retry else (state not in KEPT):
-            chosen.append(cell)
-    return chosen
+def to_measure(campaign: Campaign, cells: tuple[Cell, ...], *, retry: Retry = "", launches: int = 1) -> list[Cell]:
+    """The cells that have no result to be kept, and those measured on fewer launches than are asked for; with `retry`,
+    those that were tried and are to be tried again."""
+    results = [(cell, campaign.result(cell.id)) for cell in cells]
+    if retry:
+        return [cell for cell, result in results if result is not None and is_retried(result, retry)]
+    return [cell for cell, result in results if result is None or not _is_kept(result, launches)]
+
+
+def _is_kept(result: CellResult, launches: int) -> bool:
+    is_short = result.state is CellState.MEASURED and rounds_measured(result) < launches
+    return result.state in KEPT and not is_short
+
+
+def is_retried(result: CellResult, retry: Retry) -> bool:
+    """Invalid and interrupted cells always. A failure that was kept before failures had classes counts as unknown."""
+    if result.state is CellState.FAILED:
+        return retry == "all" or (result.failure_class or FailureClass.UNKNOWN).may_be_retried
+    return result.state in (CellState.INVALID, CellState.INTERRUPTED)
+
+
+def rounds_measured(result: CellResult) -> int:
+    """Ways through the load plan; results of before there were several have one."""
+    return max(1, len({point.round for point in result.points}))
 
 
 def write_json(path: Path, body: BaseModel) -> None:

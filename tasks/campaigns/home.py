@@ -39,6 +39,16 @@ class Home:
         return self.root / "campaigns"
 
     @property
+    def comparisons(self) -> Path:
+        """Releases, or settings, compared over launches of their own."""
+        return self.root / "comparisons"
+
+    @property
+    def canaries(self) -> Path:
+        """What past comparisons saw of the baseline against itself: how much this machine varies."""
+        return self.root / "canaries"
+
+    @property
     def leases(self) -> Path:
         """What runs now, and for whom."""
         return self.root / "leases"

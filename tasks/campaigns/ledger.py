@@ -6,9 +6,11 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from errno import EDQUOT, ENOSPC
 from typing import Any
 
-from experiments.errors import DynoError
+from experiments.errors import DynoError, SetupError
+from experiments.schema.failure import FailureClass
 from experiments.schema.order import CellOrder, ExperimentOrder
 from experiments.schema.result import CellResult, CellState, PointResult
 from experiments.schema.variant import Variant
@@ -66,12 +68,38 @@ class Ledger:
             **fields,
         )
 
-    def failure(self, cell: CellOrder, error: Exception, points: tuple[PointResult, ...] = ()) -> CellResult:
-        """Stage, cause and last lines: what a person needs to know without opening the log."""
-        if isinstance(error, DynoError):
-            cause, excerpt = str(error), error.log_excerpt
-        else:
-            cause = f"internal error, please report it: {type(error).__name__}: {error}"
-            excerpt = "".join(traceback.format_exception(error)[-6:])
-        stage = (error.stage if isinstance(error, DynoError) else "") or self.stage
-        return self.result(cell, CellState.FAILED, stage=stage, cause=cause, log_excerpt=excerpt, points=points)
+    def failure(
+        self,
+        cell: CellOrder,
+        error: Exception,
+        points: tuple[PointResult, ...] = (),
+        *,
+        failure_class: FailureClass = FailureClass.UNKNOWN,
+        log_excerpt: str = "",
+    ) -> CellResult:
+        """Class, stage, cause and the lines that tell it: what a person needs to know without opening the log."""
+        said = log_excerpt or (error.log_excerpt if isinstance(error, DynoError) else "")
+        if not isinstance(error, DynoError | OSError):
+            said = said or "".join(traceback.format_exception(error)[-6:])
+        return self.result(
+            cell,
+            CellState.FAILED,
+            stage=self._stage_of(error),
+            cause=_cause(error),
+            failure_class=failure_class,
+            log_excerpt=said,
+            points=points,
+        )
+
+    def _stage_of(self, error: Exception) -> str:
+        """A setup error knows its stage better than the flow; what fails while measuring fails where the flow is."""
+        told = error.stage if isinstance(error, DynoError) else ""
+        return (told or self.stage) if isinstance(error, SetupError) else (self.stage or told)
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, DynoError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):
+        return f"{error.filename or 'the disk'}: {error.strerror}"
+    return f"internal error, please report it: {type(error).__name__}: {error}"

@@ -9,13 +9,15 @@ from engine_adapters import ADAPTERS
 from engine_adapters.base import UnsupportedVariant
 from experiments.errors import InputError, Problem
 from experiments.schema.experiment import Cell, Experiment
+from experiments.schema.failure import FailureClass
 from experiments.schema.hardware import Hardware
 from experiments.schema.load import LoadPlan
 from experiments.schema.prices import price_of
 from experiments.schema.read import catalog, nearest
+from experiments.schema.result import CellState
 from experiments.schema.variant import Variant
 from experiments.schema.workload import Workload
-from tasks.campaigns.campaign import Campaign, to_measure
+from tasks.campaigns.campaign import Campaign, Retry, to_measure
 
 SECONDS_PER_LAUNCH = 5.0
 
@@ -27,13 +29,16 @@ class PlannedCell:
     cell: Cell
     state: Literal["to measure", "measured", "invalid", "failed", "excluded", "unsupported", "not measured"]
     reason: str = ""
+    stage: str = ""
+    failure_class: FailureClass | None = None
 
     def row(self) -> dict[str, object]:
         """For tables and JSON."""
         v, w = self.cell.variant, self.cell.workload
         names = {"cell_id": self.cell.id, "engine": v.engine, "engine_version": v.engine_version, "model": v.model.name}
         more = {"quantization": str(v.quantization), "hardware": v.hardware, "workload": w.name}
-        return {**names, **more, "state": self.state, "reason": self.reason}
+        why = {"state": self.state, "reason": self.reason, "stage": self.stage, "failure_class": self.failure_class}
+        return {**names, **more, **why}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,9 @@ def refusal(variant: Variant, workload: Workload) -> tuple[str, str] | None:
         return unsupported.field, str(unsupported)
     if workload.json_schema is not None and workload.endpoint not in adapter.request_dialect(variant).structured_output:
         return "engine", f"{adapter.title} takes no JSON schema on {workload.endpoint}, and {workload.name} has one"
+    if adapter.no_exact_output and not workload.ends_by_itself:
+        what = f"{workload.name}, which holds answers to a length"
+        return "engine", f"{adapter.title} cannot do {what}: {adapter.no_exact_output}"
     needed, room = workload.context_tokens, _context(variant)
     if room is not None and needed > room:
         return "max_model_len", f"{workload.name} needs {needed} tokens of context, and there are {room}"
@@ -106,10 +114,10 @@ def _context(variant: Variant) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def plan_cells(experiment: Experiment, campaign: Campaign, *, retry: bool = False) -> list[PlannedCell]:
+def plan_cells(experiment: Experiment, campaign: Campaign, *, retry: Retry = "") -> list[PlannedCell]:
     """Every cell of an experiment, in its order."""
     cells = experiment.cells()
-    due = {cell.id for cell in to_measure(campaign, cells, retry=retry)}
+    due = {cell.id for cell in to_measure(campaign, cells, retry=retry, launches=experiment.load_plan.launches)}
     return [_planned(cell, cell.id in due, campaign) for cell in cells]
 
 
@@ -125,16 +133,16 @@ def _planned(cell: Cell, is_due: bool, campaign: Campaign) -> PlannedCell:
     if result is None:
         return PlannedCell(cell, "not measured", "it has no result yet: dyno run measures it")
     reason = result.cause or "; ".join(result.reasons) if result.state != "measured" else ""
-    return PlannedCell(cell, result.state.value, reason)  # type: ignore[arg-type]
+    told = (result.stage, result.failure_class) if result.state == CellState.FAILED else ("", None)
+    return PlannedCell(cell, result.state.value, reason, *told)  # type: ignore[arg-type]
 
 
 def estimate(planned: Iterable[PlannedCell], plan: LoadPlan, prices: Mapping[str, float] | None = None) -> Estimate:
     """A rough one, before anything is known of the speed: each point takes its least time and half as much again.
     `prices` are a person's own, in dollars an hour by hardware; the catalog's stand behind them."""
     cells = [p.cell for p in planned if p.state == "to measure"]
-    points = 1 + math.ceil(math.log2(plan.saturation.max_concurrency)) + len(plan.open_loop.fractions)
-    seconds_per_cell = 1.5 * plan.min_seconds * (points + 2)
-    launches = len({cell.variant.id for cell in cells})
+    seconds_per_cell = seconds_on_a_launch(plan) * plan.launches
+    launches = len({cell.variant.id for cell in cells}) * plan.launches
     hardware = {name: Hardware.model_validate(entry) for name, entry in catalog("hardware").items()}
     gpu_seconds = sum(seconds_per_cell * hardware[cell.variant.hardware].gpus for cell in cells)
     paid = [price for cell in cells if (price := price_of(hardware[cell.variant.hardware], prices or {}))]
@@ -142,3 +150,14 @@ def estimate(planned: Iterable[PlannedCell], plan: LoadPlan, prices: Mapping[str
     usd = (hours * sum(price.low for price in paid), hours * sum(price.high for price in paid)) if paid else None
     seconds = seconds_per_cell * len(cells) + SECONDS_PER_LAUNCH * launches
     return Estimate(len(cells), seconds, gpu_seconds / 3600, usd)
+
+
+def seconds_on_a_launch(plan: LoadPlan) -> float:
+    """Of one cell: its points, and the whole budget of its search for capacities."""
+    if plan.ramp is not None:
+        return plan.ramp.seconds * len(plan.ramp.users)
+    if plan.ladder is not None:
+        return (plan.ladder.seconds or 1.5 * plan.min_seconds) * (len(plan.ladder.concurrency) + 2)
+    rates = len(plan.open_loop.fractions) if plan.open_loop.fractions is not None else plan.open_loop.points + 1
+    points = 1 + math.ceil(math.log2(plan.saturation.max_concurrency)) + rates * len(plan.open_loop.arrivals)
+    return 1.5 * plan.min_seconds * (points + 2) + (plan.capacity.budget_seconds if plan.capacity else 0.0)

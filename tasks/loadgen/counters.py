@@ -1,16 +1,13 @@
 """The server's own counters, read before and after a trial: a second witness of what came from its cache."""
 
-import re
-from collections.abc import Mapping
-
 from tasks.loadgen.call import Caller
 from tasks.loadgen.plan import TrialPlan
+from tasks.telemetry.exposition import read_metrics
 
 COUNTED = ("prompt_tokens", "uncached_prompt_tokens", "cached_prompt_tokens", "output_tokens")
 """Our names of the counters that are read where an adapter knows theirs."""
 
 TIMEOUT_S = 5.0
-_SAMPLE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{.*\})?\s+([^\s]+)(?:\s+-?\d+)?$")
 
 
 class CounterReading:
@@ -19,6 +16,7 @@ class CounterReading:
     def __init__(self, plan: TrialPlan) -> None:
         self._names = {ours: theirs for ours, theirs in plan.metric_names.items() if ours in COUNTED}
         self._path = plan.metrics_path
+        self._dialect = plan.metrics_dialect
         self._caller = Caller(plan.endpoint, min(TIMEOUT_S, plan.timeout_s)) if self._names else None
         self._before = self._read()
 
@@ -41,19 +39,4 @@ class CounterReading:
         response = self._caller.get(self._caller.prefix + self._path).response
         if response.status != 200:
             return {}
-        return sums(response.body.decode(errors="replace"), self._names)
-
-
-def sums(text: str, names: Mapping[str, str]) -> dict[str, float]:
-    """Prometheus' text format: each metric summed over its labels, by our names."""
-    found: dict[str, float] = {}
-    ours = {theirs: our for our, theirs in names.items()}
-    for line in text.splitlines():
-        sample = _SAMPLE.match(line.strip())
-        our = ours.get(sample[1]) if sample else None
-        if sample and our is not None:
-            try:
-                found[our] = found.get(our, 0.0) + float(sample[2])
-            except ValueError:
-                continue
-    return found
+        return read_metrics(response.body.decode(errors="replace"), self._names, self._dialect)

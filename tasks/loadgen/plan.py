@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine_adapters.base import RequestDialect
+from engine_adapters.base import MetricsDialect, RequestDialect
 from experiments.schema.load import Load, StopRule
 from experiments.schema.workload import Workload
 
@@ -23,7 +23,7 @@ class Endpoint:
 class TrialPlan:
     """One load point on one launch. `tokenizer` is a folder with tokenizer.json, or None; `dataset` the file or folder
     of the workload's dataset on this machine. `metric_names` are the adapter's names of the counters that the server
-    keeps at `metrics_path`."""
+    keeps at `metrics_path`, told in `metrics_dialect`. `gpus` are those of the launch, by NVML's index or UUID."""
 
     endpoint: Endpoint
     dialect: RequestDialect
@@ -38,6 +38,8 @@ class TrialPlan:
     dataset: Path | None = None
     metric_names: Mapping[str, str] = field(default_factory=dict)
     metrics_path: str = "/metrics"
+    metrics_dialect: MetricsDialect = "prometheus"
+    gpus: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,36 @@ def _indexed(index: Path) -> list[str]:
         raise QuantizationError(f"{index} cannot be understood ({error!r}). Download it again.") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A tensor of any type, as a file's header names it."""
+
+    name: str
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+
+    def floats(self) -> Floats:
+        """All of it; `dtype` has to be one of BYTES_EACH."""
+        count = int(np.prod(self.shape, dtype=np.int64)) * BYTES_EACH[self.dtype]
+        return _as_float32(np.fromfile(self.file, dtype=np.uint8, count=count, offset=self.start), self.dtype)
+
+
+def entries_in(file: Path) -> list[Entry]:
+    """What a safetensors file holds, whatever the types. Raises QuantizationError where it is cut short."""
+    size = file.stat().st_size
+    header, data_start = _header(file, size)
+    found = []
+    for name, entry in header.items():
+        if name != "__metadata__":
+            first, last = entry["data_offsets"]
+            if data_start + last > size:
+                raise QuantizationError(f"{file}: {name} does not lie whole in the file.")
+            found.append(Entry(name, file, entry["dtype"], tuple(entry["shape"]), data_start + first))
+    return found
+
+
 def _tensors_in(file: Path) -> Iterator[Tensor]:
     size = file.stat().st_size
     header, data_start = _header(file, size)

@@ -1,14 +1,16 @@
 """One cell in full: its points with n, percentiles and intervals, a reason wherever a figure is absent, provenance."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from experiments.redaction import redacted
 from experiments.schema.result import CellResult, Distribution, PointResult, SLOAttainment
+from experiments.schema.timeline import Timeline
 from tasks.reporting.bounds_section import bounds_section
 from tasks.reporting.markup import Content, Markup, element
-from tasks.reporting.wording import load_text, number, slo_text
+from tasks.reporting.point_section import points_over_time
+from tasks.reporting.wording import load_text, number, outcome_text, slo_text
 
 RATES = (
     ("offered_rps", "Offered", "rps"),
@@ -38,9 +40,9 @@ class Notes:
         return element("ol", [element("li", text) for text in self.texts], class_="notes") if self.texts else None
 
 
-def cell_section(cell: CellResult, name: str) -> Markup:
-    """Folded until asked for."""
-    outcome = f"grade {cell.grade}" if cell.grade else cell.state.value
+def cell_section(cell: CellResult, name: str, timelines: Mapping[str, Timeline]) -> Markup:
+    """Folded until asked for. `timelines` are by the point's directory."""
+    outcome = f"grade {cell.grade}" if cell.grade else outcome_text(cell)
     summary = element(
         "summary",
         element("b", name),
@@ -51,6 +53,7 @@ def cell_section(cell: CellResult, name: str) -> Markup:
         "div",
         _reasons(cell),
         _points(cell.points),
+        points_over_time(cell, timelines),
         _slos(cell),
         bounds_section(cell),
         _provenance(cell),

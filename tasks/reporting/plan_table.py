@@ -25,7 +25,10 @@ def plan_table(rows: Sequence[Mapping[str, object]]) -> Table:
         table.add_column(name.replace("_", " "), overflow="fold", no_wrap=not wraps, min_width=10 if wraps else None)
     for row in rows:
         engine = f"{row['engine']} {row['engine_version']}"
-        state = f"{row['state']}: {row['reason']}" if row["reason"] else str(row["state"])
+        named = (
+            f"{row['state']}, {row['failure_class']} at {row['stage']}" if row.get("failure_class") else row["state"]
+        )
+        state = f"{named}: {row['reason']}" if row["reason"] else str(named)
         shown = {**row, "engine": engine, "state": state}
         table.add_row(*(str(shown[name]) for name in COLUMNS))
     return table

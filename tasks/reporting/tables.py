@@ -17,6 +17,7 @@ from tasks.reporting.wording import (
     common_label,
     is_synthetic,
     number,
+    outcome_text,
     variant_names,
 )
 
@@ -51,6 +52,7 @@ def _row(cell: CellResult) -> dict[str, Any]:
         "bounds": cell.bounds.model_dump(mode="json") if cell.bounds else {"reason": cell.bound_reason},
         "cost": cell.cost.model_dump(mode="json") if cell.cost else None,
         "validity": list(cell.reasons),
+        "failure_class": cell.failure_class,
         "stage": cell.stage,
         "cause": cell.cause,
         "log_excerpt": cell.log_excerpt,
@@ -65,7 +67,7 @@ def _row(cell: CellResult) -> dict[str, Any]:
 def _why(cell: CellResult) -> str:
     """Why a cell has no figure at all."""
     if cell.cause:
-        return f"{cell.state.value} at {cell.stage or 'an unknown stage'}: {cell.cause}"
+        return f"{outcome_text(cell)} at {cell.stage or 'an unknown stage'}: {cell.cause}"
     return "; ".join(cell.reasons) or f"the cell is {cell.state.value}"
 
 
@@ -107,7 +109,7 @@ def _table_row(cell: CellResult, name: str, slos: Sequence[str]) -> list[Text]:
 def _validity(cell: CellResult) -> Text:
     if cell.state is CellState.MEASURED and cell.grade is not None:
         return Text(f"grade {cell.grade}", style=GRADE_STYLES[cell.grade])
-    return Text(cell.state.value, style="red" if cell.state is not CellState.UNSUPPORTED else "yellow")
+    return Text(outcome_text(cell), style="red" if cell.state is not CellState.UNSUPPORTED else "yellow")
 
 
 def _notes(cells: Sequence[CellResult], names: Mapping[str, str]) -> list[RenderableType]:

@@ -29,6 +29,11 @@ def capacity_text(capacity: Capacity) -> str:
     return "unknown"
 
 
+def outcome_text(cell: CellResult) -> str:
+    """The state, with the class of what failed: "failed, out of memory"."""
+    return f"{cell.state.value}, {cell.failure_class.replace('_', ' ')}" if cell.failure_class else cell.state.value
+
+
 def slo_text(slo: str) -> str:
     """ttft:p95<300ms as people say it: p95 TTFT under 300 ms."""
     found = parse_slo(slo)

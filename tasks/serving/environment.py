@@ -40,14 +40,18 @@ class Environment:
         """Where the packages lie."""
         return next((self.python.parents[1] / "lib").glob("python3*/site-packages"))
 
+    def facts(self) -> dict[str, str]:
+        """For the record."""
+        return {"kind": "environment", "environment": self.python.parents[1].name}
+
     def version(self, package: str) -> str:
         """The resolved version of a package; "" where it is not in here."""
-        return next((v for name, v, _ in self.packages if _normal(name) == _normal(package)), "")
+        return next((v for name, v, _ in self.packages if same_package(name, package)), "")
 
     def installed_version(self, package: str) -> str:
         """The version that lies there now; "" where there is none."""
         found = distributions(path=[str(self.site_packages)])
-        return next((one.version for one in found if _normal(one.name) == _normal(package)), "")
+        return next((one.version for one in found if same_package(one.name, package)), "")
 
 
 def check_release(environment: Environment, package: str, asked: str) -> str:
@@ -116,6 +120,11 @@ def _alone(lock: Path) -> Iterator[bool]:
 
 def _slug(requirements: Sequence[str]) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", requirements[0])[:60]
+
+
+def same_package(one: str, other: str) -> bool:
+    """Whether two spellings name the same distribution."""
+    return _normal(one) == _normal(other)
 
 
 def _normal(name: str) -> str:

@@ -1,11 +1,18 @@
-"""guard.py FD PIDFILE GRACE_S CMD…: runs CMD in a session of its own and outlives neither its owner nor CMD.
+"""guard.py FD PIDFILE GRACE_S ENDING CMD…: runs CMD in a session of its own and outlives neither its owner nor CMD.
 
 Run by path with the standard library only. FD is the read end of a pipe whose write end the owner holds: when it
 reaches its end (the owner closed it, or died) or when CMD exits, every descendant gets SIGTERM, and SIGKILL after
-GRACE_S seconds. PIDFILE receives CMD's process id. Exit status: CMD's own, or 143.
+GRACE_S seconds. PIDFILE receives CMD's process id. Exit status: CMD's own, 128 + n where signal n ended it.
+
+ENDING is a JSON object of the commands that end what CMD started elsewhere, such as a container, which is nobody's
+descendant: `stop`, then `tell` (its output goes to the log), then `remove`, each a list of words; {} where there is
+nothing like that. They run before the descendants are ended, and `remove` once more after, for what CMD was only just
+starting.
 """
 
+import contextlib
 import ctypes
+import json
 import os
 import select
 import signal
@@ -15,10 +22,11 @@ import time
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+PATIENCE_S = 30.0
 OWN_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def main(fd: int, pidfile: str, grace_s: float, command: list[str]) -> int:
+def main(fd: int, pidfile: str, grace_s: float, ending: dict[str, list[str]], command: list[str]) -> int:
     """The guard's whole life."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     for number in OWN_SIGNALS:
@@ -33,9 +41,14 @@ def main(fd: int, pidfile: str, grace_s: float, command: list[str]) -> int:
     _write_aside(pidfile, str(child.pid))
     while not (_owner_is_gone(fd) or child.poll() is not None):
         pass
+    for name in ("stop", "tell", "remove"):
+        _run(ending.get(name, []), grace_s, is_heard=name == "tell")
     _end_descendants(grace_s)
+    _run(ending.get("remove", []), grace_s, is_heard=False)
     status = child.poll()
-    return status if status is not None and status >= 0 else 143
+    if status is None:
+        return 128 + signal.SIGKILL
+    return status if status >= 0 else 128 - status
 
 
 def _prctl(option: int, value: int) -> None:
@@ -58,6 +71,20 @@ def _write_aside(path: str, text: str) -> None:
 def _owner_is_gone(fd: int) -> bool:
     ready, _, _ = select.select([fd], [], [], 0.1)
     return bool(ready) and not os.read(fd, 1)
+
+
+def _run(command: list[str], grace_s: float, *, is_heard: bool) -> None:
+    """Whatever comes of it, the end goes on."""
+    if command:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            output = None if is_heard else subprocess.DEVNULL
+            subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.DEVNULL,
+                timeout=grace_s + PATIENCE_S,
+            )
 
 
 def _descendants() -> list[int]:
@@ -103,4 +130,4 @@ def _reap() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4:]))
+    sys.exit(main(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), json.loads(sys.argv[4]), sys.argv[5:]))

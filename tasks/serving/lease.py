@@ -4,9 +4,10 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,13 +21,54 @@ class ProcessIdentity:
     boot_id: str
 
 
+CONTAINER_CLI_PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container by its name; `cli` is the docker or podman that started it. It is no descendant of ours."""
+
+    cli: str
+    name: str
+
+    def ending(self, grace_s: float) -> dict[str, list[str]]:
+        """The commands of its end: stop, tell how it ended, remove."""
+        return {
+            "stop": [self.cli, "stop", "-t", str(max(1, round(grace_s))), self.name],
+            "tell": [self.cli, "inspect", "--type", "container", "--format", TELL, self.name],
+            "remove": [self.cli, "rm", "--force", "--volumes", self.name],
+        }
+
+    def exists(self) -> bool:
+        """Whether it is there, running or not."""
+        return self._run(self.ending(0)["tell"])
+
+    def remove(self) -> bool:
+        """Ends and removes it at once. False where there was none."""
+        return self.exists() and self._run(self.ending(0)["remove"])
+
+    def _run(self, command: list[str]) -> bool:
+        try:
+            done = subprocess.run(command, capture_output=True, check=False, timeout=CONTAINER_CLI_PATIENCE_S)
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+        return done.returncode == 0
+
+
+TOLD = "dyno: the container has ended:"
+TELL = f"{TOLD} status={{{{.State.ExitCode}}}} oom_killed={{{{.State.OOMKilled}}}}"
+"""What is told in the server's log before the container is removed, which takes its state along."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """`owner` holds what runs; `pidfile` receives the number of the process that was started for it."""
+    """`owner` holds what runs; `pidfile` receives the number of the process that was started for it, which is the
+    client of `container` where there is one."""
 
     path: Path
     what: str
     owner: ProcessIdentity
+    container: Container | None = None
 
     @property
     def pidfile(self) -> Path:
@@ -39,7 +81,7 @@ def identify(pid: int) -> ProcessIdentity | None:
     fields = _stat(pid)
     if fields is None or fields[0] == "Z":
         return None
-    return ProcessIdentity(pid, int(fields[19]), Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    return ProcessIdentity(pid, int(fields[19]), _boot_id())
 
 
 def is_alive(identity: ProcessIdentity) -> bool:
@@ -47,14 +89,20 @@ def is_alive(identity: ProcessIdentity) -> bool:
     return identify(identity.pid) == identity
 
 
-def take_lease(folder: Path, what: str) -> Lease:
+def this_process() -> ProcessIdentity:
+    """The identity of the process that asks."""
+    found = identify(os.getpid())
+    assert found is not None
+    return found
+
+
+def take_lease(folder: Path, what: str, container: Container | None = None) -> Lease:
     """Names this process as the owner of something that is about to start."""
     folder.mkdir(parents=True, exist_ok=True)
-    owner = identify(os.getpid())
-    assert owner is not None
-    lease = Lease(folder / f"{uuid.uuid4().hex[:12]}.json", what, owner)
+    lease = Lease(folder / f"{uuid.uuid4().hex[:12]}.json", what, this_process(), container)
     aside = lease.path.with_suffix(".partial")
-    aside.write_text(json.dumps({"what": what, "owner": asdict(owner)}))
+    named = {"container": asdict(container)} if container else {}
+    aside.write_text(json.dumps({"what": what, "owner": asdict(lease.owner), **named}))
     aside.rename(lease.path)
     return lease
 
@@ -70,7 +118,8 @@ def leases(folder: Path) -> Iterator[Lease]:
     for path in sorted(folder.glob("*.json")):
         try:
             body = json.loads(path.read_text())
-            yield Lease(path, body["what"], ProcessIdentity(**body["owner"]))
+            container = Container(**body["container"]) if "container" in body else None
+            yield Lease(path, body["what"], ProcessIdentity(**body["owner"]), container)
         except FileNotFoundError:
             continue
         except (ValueError, KeyError, TypeError):
@@ -84,10 +133,38 @@ def reap(folder: Path, *, grace_s: float = 3.0) -> list[str]:
         if is_alive(lease.owner):
             continue
         session = _session_of(lease)
-        if session and end_session(session, grace_s=grace_s):
+        had_session = bool(session) and end_session(session or 0, grace_s=grace_s)
+        had_container = lease.container is not None and lease.container.remove()
+        if had_session or had_container:
             ended.append(lease.what)
         drop_lease(lease)
     return ended
+
+
+OWNER_LABELS = ("dyno.owner.pid", "dyno.owner.started_ticks", "dyno.owner.boot_id", "dyno.owner.pid_namespace")
+
+
+def owner_labels(owner: ProcessIdentity) -> dict[str, str]:
+    """Who owns a container, on the container itself: a store that was removed took its leases along."""
+    values = (str(owner.pid), str(owner.started_ticks), owner.boot_id, _pid_namespace())
+    return dict(zip(OWNER_LABELS, values, strict=True))
+
+
+def is_left_behind(labels: Mapping[str, str]) -> bool:
+    """Whether the owner that these labels name was a process of this boot and this pid namespace, and is gone. Another
+    machine's dyno may use the same daemon: of its processes nothing can be known here."""
+    pid, ticks, boot_id, namespace = (labels.get(name, "") for name in OWNER_LABELS)
+    if not (pid.isdigit() and ticks.isdigit()) or namespace != _pid_namespace() or boot_id != _boot_id():
+        return False
+    return not is_alive(ProcessIdentity(int(pid), int(ticks), boot_id))
+
+
+def _pid_namespace() -> str:
+    return os.readlink("/proc/self/ns/pid")
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def end_session(session: int, *, grace_s: float) -> bool:
@@ -117,7 +194,7 @@ def session_members(session: int) -> list[int]:
 
 def _session_of(lease: Lease) -> int | None:
     """The session that the guard made: its leader's number is in the pidfile, and is older than a reused one."""
-    if lease.owner.boot_id != Path("/proc/sys/kernel/random/boot_id").read_text().strip():
+    if lease.owner.boot_id != _boot_id():
         return None
     try:
         session = int(lease.pidfile.read_text())

@@ -2,9 +2,10 @@
 
 import contextlib
 import os
+import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,12 +13,16 @@ from urllib.parse import urlsplit
 import httpx
 
 from engine_adapters.base import LaunchSpec, RequestDialect
-from experiments.errors import LaunchError, ServerDied
+from experiments.errors import DynoError, LaunchError, ServerDied
+from experiments.schema.failure import FailureClass
 from tasks.serving.guarded import GuardedProcess, guarded_process
+from tasks.serving.lease import Container
 
 LAUNCHERS = Path(__file__).parents[2] / "engine_adapters" / "launchers"
 HOST = "127.0.0.1"
+WRONG = "a request for one token is answered with"
 HIDDEN = ("TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL", "AUTH")
+OFFLINE = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
 KEPT_OUT = ("PYTHON", "VIRTUAL_ENV", "PREFECT", "MLFLOW", "DYNO", "PIP_")
 
 
@@ -26,6 +31,7 @@ class Server:
     """A server that answers. `timings_s`: seconds from the start until it listened, was healthy, gave a token.
 
     `process` is None where it was there before, and stays. `version` is what it says of itself, "" where it does not.
+    `gpus` are the UUIDs of those that it was given.
     """
 
     url: str
@@ -34,6 +40,7 @@ class Server:
     process: GuardedProcess | None
     timings_s: Mapping[str, float] = field(default_factory=dict)
     version: str = ""
+    gpus: tuple[str, ...] = ()
 
     def has_ended(self) -> bool:
         """Whether its process is gone, or nobody answers where it was attached to."""
@@ -41,23 +48,68 @@ class Server:
 
     def check_alive(self) -> None:
         """Raises ServerDied, with its last words, where it has ended."""
-        if self.has_ended():
-            how = "takes no connection any more" if self.process is None else _how_it_ended(self.process)
-            raise ServerDied(f"the server {how} while it was measured", log_excerpt=self.log_tail())
+        if not self.has_ended():
+            return
+        if self.process is None:
+            raise ServerDied(
+                "the server takes no connection any more while it was measured", failure_class=FailureClass.NETWORK
+            )
+        raise _ended(ServerDied, self.process, "while it was measured")
+
+    def explain(self, error: DynoError) -> DynoError:
+        """ServerDied, raised from this error, where the server has ended; else the error itself."""
+        try:
+            self.check_alive()
+        except ServerDied as died:
+            if not isinstance(error, ServerDied):
+                died.__cause__ = error
+                return died
+        return error
 
     def log_tail(self) -> str:
         """The server's last lines."""
         return "" if self.process is None else self.process.log_tail()
 
 
-def fill(spec: LaunchSpec, *, python: Path, model: Path, port: int) -> tuple[str, ...]:
-    """The argument list with its placeholders filled; only arguments that are a placeholder as a whole change."""
+def fill(
+    spec: LaunchSpec,
+    *,
+    python: str | Path,
+    model: str | Path,
+    port: int,
+    launchers: str | Path = LAUNCHERS,
+    files: str | Path = "files",
+) -> tuple[str, ...]:
+    """The argument list with its placeholders filled: arguments that are a placeholder as a whole, and paths within
+    the folders that a placeholder stands for. Nothing else changes."""
     values = {"{python}": str(python), "{model}": str(model), "{host}": HOST, "{port}": str(port)}
-    launcher = "{launchers}/"
-    return tuple(
-        str(LAUNCHERS / arg.removeprefix(launcher)) if arg.startswith(launcher) else values.get(arg, arg)
-        for arg in spec.argv
-    )
+    folders = {"{launchers}/": launchers, "{files}/": files, "{model}/": model}
+    return tuple(_filled(word, values, folders) for word in spec.argv)
+
+
+def _filled(word: str, values: Mapping[str, str], folders: Mapping[str, str | Path]) -> str:
+    for beginning, folder in folders.items():
+        if word.startswith(beginning):
+            return f"{folder}/{word.removeprefix(beginning)}"
+    return values.get(word, word)
+
+
+def files_beside(log: Path) -> Path:
+    """Where the files of the launch with that log lie."""
+    return log.with_name(f"{log.stem}-files")
+
+
+def write_files(spec: LaunchSpec, log: Path) -> Path:
+    """The spec's texts, in a folder beside the log; whoever runs a container may read them. Returns the folder."""
+    folder = files_beside(log)
+    if spec.files:
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, text in spec.files:
+        aside = folder / f"{name}.partial"
+        aside.write_text(text, encoding="utf-8")
+        aside.chmod(0o644)
+        aside.rename(folder / name)
+    return folder
 
 
 def free_port() -> int:
@@ -67,14 +119,25 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def server_environment(spec: LaunchSpec) -> dict[str, str]:
-    """What the server's process gets: ours without secrets and without our own tools' settings, then the spec's."""
-    inherited = {
+def inherited_environment() -> dict[str, str]:
+    """Ours without secrets and without our own tools' settings."""
+    return {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(KEPT_OUT) and not any(word in name.upper() for word in HIDDEN)
     }
-    return inherited | {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"} | spec_environment(spec)
+
+
+def server_environment(spec: LaunchSpec, gpus: Sequence[str] = ()) -> dict[str, str]:
+    """What the server's process gets: what is inherited, then what it is allowed to see, then the spec's."""
+    # By index in the order of the bus, as NVML counts: some engines read numbers only, and CUDA's own order is another.
+    seen = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+    return inherited_environment() | seen | OFFLINE | spec_environment(spec)
+
+
+def programs_first(python: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """The same environment, in which a program without a path is found beside its Python first."""
+    return {**environment, "PATH": os.pathsep.join(filter(None, (str(python.parent), environment.get("PATH", ""))))}
 
 
 def spec_environment(spec: LaunchSpec) -> dict[str, str]:
@@ -94,17 +157,52 @@ def running_server(
     leases: Path,
     what: str,
     say: Callable[[str], None],
+    gpus: Sequence[str] = (),
 ) -> Iterator[Server]:
-    """The server runs inside the block, ready; after it nothing of it is left, however the block ended.
+    """The server of an environment runs inside the block, ready; after it nothing of it is left, however the block
+    ended. `gpus` are those that it sees.
 
     Raises LaunchError with the last lines of its log where it does not become ready within the spec's time.
     """
     port = free_port()
-    argv = fill(spec, python=python, model=model, port=port)
-    served_model = str(model) if spec.served_model == "{model}" else spec.served_model
+    command = Command(
+        argv=fill(spec, python=python, model=model, port=port, files=write_files(spec, log)),
+        env=programs_first(python, server_environment(spec, gpus)),
+        served_model=str(model) if spec.served_model == "{model}" else spec.served_model,
+    )
+    with serving(command, spec, dialect, port=port, log=log, leases=leases, what=what, say=say) as server:
+        yield server
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What is started, with which environment, under which name it serves its model. `container`, where it is the
+    client of one."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    served_model: str
+    container: Container | None = None
+
+
+@contextlib.contextmanager
+def serving(
+    command: Command,
+    spec: LaunchSpec,
+    dialect: RequestDialect,
+    *,
+    port: int,
+    log: Path,
+    leases: Path,
+    what: str,
+    say: Callable[[str], None],
+) -> Iterator[Server]:
+    """Starts the command under a guard, and waits until it has generated a token."""
     started = time.monotonic()
-    with guarded_process(argv, env=server_environment(spec), log=log, leases=leases, what=what) as process:
-        server = Server(f"http://{HOST}:{port}", served_model, argv, process)
+    with guarded_process(
+        command.argv, env=command.env, log=log, leases=leases, what=what, container=command.container
+    ) as process:
+        server = Server(f"http://{HOST}:{port}", command.served_model, command.argv, process)
         timings = _wait_until_ready(server, spec, dialect, started, say)
         yield replace(server, timings_s=timings, version=_told_version(server.url, spec))
 
@@ -115,7 +213,10 @@ def attached_server(spec: LaunchSpec, dialect: RequestDialect, *, log: Path, say
     started = time.monotonic()
     log.write_text(f"attached to {spec.url}\n", encoding="utf-8")
     if not _is_there(spec.url):
-        raise LaunchError(f"{spec.url}: takes no connection. Is the server up, and this its address?")
+        raise LaunchError(
+            f"{spec.url}: takes no connection. Is the server up, and this its address?",
+            failure_class=FailureClass.NETWORK,
+        )
     served_model = spec.served_model or _only_model(spec.url)
     server = Server(spec.url, served_model, (), None)
     timings = _wait_until_ready(server, spec, dialect, started, say)
@@ -160,48 +261,81 @@ def _wait_until_ready(
     limit = started + spec.start_timeout_s
     timings: dict[str, float] = {}
     with httpx.Client(base_url=server.url, timeout=5.0, trust_env=False) as client:
-        _poll(server, limit, spec, lambda: client.get(spec.ready_path).status_code == 200)
+        _poll(server, limit, spec, lambda: _not_healthy(client, spec.ready_path))
         timings["healthy_s"] = time.monotonic() - started
         say(f"healthy after {timings['healthy_s']:.1f} s; waiting for its first token")
         body = {**dialect.body, "model": server.model, "prompt": "a", "max_tokens": 1}
-        _poll(server, limit, spec, lambda: _generates(client, body, limit, server))
+        _poll(server, limit, spec, lambda: _no_token(client, body, limit, server))
         timings["first_token_s"] = time.monotonic() - started
     return timings
 
 
-def _generates(client: httpx.Client, body: Mapping[str, object], limit: float, server: Server) -> bool:
+def _not_healthy(client: httpx.Client, path: str) -> str:
+    status = client.get(path).status_code
+    return "" if status == 200 else f"{path} answers http {status}"
+
+
+def _no_token(client: httpx.Client, body: Mapping[str, object], limit: float, server: Server) -> str:
     remaining_s = max(1.0, limit - time.monotonic())
     answer = client.post("/v1/completions", json=body, timeout=remaining_s)
     if 400 <= answer.status_code < 500 and answer.status_code not in (408, 425, 429):
         raise LaunchError(
             f"the server refuses a request for one token: http {answer.status_code}: {answer.text[:200]}",
             log_excerpt=server.log_tail(),
+            failure_class=FailureClass.WRONG_OUTPUT,
         )
-    return answer.status_code == 200 and _has_choices(answer)
+    if answer.status_code != 200:
+        return f"{WRONG} http {answer.status_code}: {answer.text[:200]}"
+    return "" if _has_choices(answer) else f"{WRONG} no choices: {answer.text[:200]}"
 
 
 def _has_choices(answer: httpx.Response) -> bool:
     """A server that only knows how to stream does so even where it was not asked to."""
     if answer.headers.get("content-type", "").startswith("text/event-stream"):
         return '"choices"' in answer.text
-    return bool(answer.json().get("choices"))
+    try:
+        body = answer.json()
+    except ValueError:
+        return False
+    return isinstance(body, dict) and bool(body.get("choices"))
 
 
-def _how_it_ended(process: GuardedProcess) -> str:
-    status = process.exit_status()
-    return "was killed by a signal" if status == 143 else f"ended with status {status}"
+def _ended(kind: type[LaunchError | ServerDied], process: GuardedProcess, when: str) -> LaunchError | ServerDied:
+    """How a process ended, and what is known of it."""
+    status = process.exit_status() or 0
+    if process.is_container_out_of_memory():
+        said = f"the server was killed by the kernel, out of memory, {when}: it took more than its container may have"
+    elif status > 128:
+        said = f"the server was killed by a signal {when} ({_signal_name(status - 128)})"
+    else:
+        said = f"the server ended with status {status} {when}"
+    tail, oom_killed = process.log_tail(), process.oom_killed()
+    return kind(said, log_excerpt=tail, exit_status=status, oom_killed=oom_killed)
 
 
-def _poll(server: Server, limit: float, spec: LaunchSpec, is_true: Callable[[], bool]) -> None:
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _poll(server: Server, limit: float, spec: LaunchSpec, why_not: Callable[[], str]) -> None:
+    """Until `why_not` has no reason left. Raises LaunchError where the server ends, or its time does."""
+    reason = ""
     while True:
         if server.process is not None and server.process.exit_status() is not None:
-            how = _how_it_ended(server.process)
-            raise LaunchError(f"the server {how} before it was ready", log_excerpt=server.log_tail())
-        with contextlib.suppress(httpx.HTTPError, ValueError):
-            if is_true():
-                return
+            raise _ended(LaunchError, server.process, "before it was ready")
+        try:
+            reason = why_not()
+        except (httpx.HTTPError, ValueError) as error:
+            reason = reason or f"no answer ({type(error).__name__})"
+        if not reason:
+            return
         if time.monotonic() > limit:
             raise LaunchError(
-                f"the server was not ready within {spec.start_timeout_s:g} s", log_excerpt=server.log_tail()
+                f"the server was not ready within {spec.start_timeout_s:g} s: {reason}",
+                log_excerpt=server.log_tail(),
+                failure_class=FailureClass.WRONG_OUTPUT if reason.startswith(WRONG) else FailureClass.TIMEOUT,
             )
         time.sleep(0.05)

@@ -12,6 +12,7 @@ from experiments.schema.slo import parse_slo
 PARAM_LIMIT = 6000
 TAG_LIMIT = 5000
 FIGURES = ("mean", "p50", "p90", "p95", "p99")
+QUANTIZE_FIGURES = ("quantize_seconds", "quantize_peak_bytes", "quantize_peak_gpu_bytes", "bits_per_weight")
 POINT_FIGURES = (*RATES, "window_s", "requests")
 
 
@@ -48,7 +49,27 @@ def point_metrics(point: PointResult) -> dict[str, float]:
     found["valid"] = float(summary.valid)
     if point.bound is not None:
         found |= {"share_of_bound": point.bound.share, "bound_output_tokens_per_s": point.bound.bound_tokens_per_s}
+    found |= {f"gpu/{name}": value for name, value in summary.gpu.items()}
+    found |= {f"engine/{name}": value for name, value in summary.engine.items()}
     return {name: float(value) for name, value in (found | _latencies(summary)).items() if value is not None}
+
+
+def checkpoint_metrics(cell: CellResult) -> dict[str, float]:
+    """What the weights that were served are on disk, and what making them took when they were made. Those that are
+    used as they come took nothing, and have no such figures."""
+    found = cell.provenance.get("checkpoint")
+    said = found if isinstance(found, Mapping) else {}
+    figures = {"checkpoint_bytes": said.get("bytes"), **{name: said.get(name) for name in QUANTIZE_FIGURES}}
+    return {name: float(value) for name, value in figures.items() if isinstance(value, (int, float))}
+
+
+BUILD_FIGURES = ("seconds", "tool_seconds", "peak_memory_bytes", "tool_peak_memory_bytes", "bytes")
+
+
+def build_metrics(cell: CellResult) -> dict[str, float]:
+    """What compiling its engine took and gave; empty where nothing was compiled."""
+    build = cell.provenance.get("build", {})
+    return {f"build/{name}": float(build[name]) for name in BUILD_FIGURES if build.get(name) is not None}
 
 
 def _latencies(summary: TrialSummary) -> dict[str, float | None]:
@@ -72,10 +93,13 @@ def tags(cell: CellResult) -> dict[str, str]:
         "dyno.state": cell.state.value,
         "dyno.grade": cell.grade or "",
         "dyno.stage": cell.stage,
+        "stage": cell.stage,
+        "failure_class": cell.failure_class or "",
         "dyno.cause": cell.cause,
         "dyno.reasons": "; ".join(cell.reasons),
         "engine": variant.engine,
         "engine_version": variant.engine_version,
+        "engine_backend": variant.engine_backend or "",
         "model": variant.model.name,
         "quantization": variant.quantization.value,
         "hardware": variant.hardware,
@@ -93,7 +117,7 @@ def run_status(state: CellState) -> str:
 def run_name(cell: CellResult) -> str:
     """What differs from cell to cell comes first: the UI cuts long names."""
     variant = cell.variant
-    engine = f"{variant.engine} {variant.engine_version}"
+    engine = " ".join(filter(None, (variant.engine, variant.engine_version, variant.engine_backend)))
     return " · ".join((variant.quantization.value, cell.workload.name, variant.model.name, engine))
 
 
@@ -116,7 +140,8 @@ def _outcome(cell: CellResult) -> list[str]:
     grade = f", grade {cell.grade}" if cell.grade else ""
     lines = [f"{cell.state.value.capitalize()}{grade}, launch {cell.launch} of campaign `{cell.campaign}`.", ""]
     if cell.cause:
-        lines += [f"Stage **{cell.stage}**: {cell.cause}", ""]
+        named = f"**{cell.failure_class}** at stage" if cell.failure_class else "Stage"
+        lines += [f"{named} **{cell.stage}**: {cell.cause}", ""]
     if cell.log_excerpt:
         lines += ["```", cell.log_excerpt, "```", ""]
     return lines + [f"- {reason}" for reason in cell.reasons]
@@ -135,6 +160,8 @@ def cell_row(cell: CellResult, *, kept: bool) -> dict[str, object]:
         "kept": kept,
         "run_id": cell.mlflow_run_id,
         "headlines": dict(cell.headlines),
+        "failure_class": cell.failure_class,
+        "stage": cell.stage,
         "cause": cell.cause,
     }
 

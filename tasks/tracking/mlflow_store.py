@@ -10,15 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from experiments.errors import PublishError
 from experiments.redaction import redacted
+from experiments.schema.comparison import ComparisonResult
 from experiments.schema.result import CellResult
+from tasks.tracking.comparison_figures import comparison_metrics, comparison_name, comparison_tags
 from tasks.tracking.figures import (
+    build_metrics,
     cell_config,
     cell_description,
     cell_row,
+    checkpoint_metrics,
     invocation_description,
     params,
     point_metrics,
@@ -144,11 +149,33 @@ class TrackingStore:
             self._log_files(run_id, files or {})
             client.set_terminated(run_id, status=status, end_time=_now_ms())
 
+    def publish_comparison(
+        self, result: ComparisonResult, *, config: Mapping[str, object], files: Mapping[str, Path]
+    ) -> str:
+        """The run of a comparison, in the MLflow experiment of its experiment file; its id."""
+        with self._publishing(f"take the comparison {result.id}"):
+            client = self._open()
+            identity = {"dyno.kind": "comparison", "dyno.comparison": result.id}
+            experiment_id = self._experiment_id(result.experiment)
+            with self._locked():
+                run_id = self._run_of(experiment_id, identity, result.started_at, comparison_name(result))
+            self._log_params(run_id, params(config))
+            found = {**comparison_tags(result), _NOTE: f"**{result.verdict.value}**: {result.reason}"}
+            client.log_batch(run_id, metrics=_comparison_metrics(result), tags=_run_tags(found))
+            self._log_files(run_id, files)
+            client.set_terminated(run_id, status="FINISHED", end_time=_ms(result.ended_at))
+            return run_id
+
     def tag_run(self, run_id: str, values: Mapping[str, str]) -> None:
         """Adds what became known later, such as prefect.flow_run_id."""
         with self._publishing("tag a run"):
             for name, value in values.items():
                 self._open().set_tag(run_id, name, value)
+
+    def add_files(self, run_id: str, files: Mapping[str, Path]) -> None:
+        """Artifacts (name, file or folder) beside those that a run has. Raises PublishError."""
+        with self._publishing("take files"):
+            self._log_files(run_id, files)
 
     def sweep_dead_invocations(self) -> list[str]:
         """Ends as KILLED the runs that a dead process left RUNNING; their ids."""
@@ -224,14 +251,24 @@ class TrackingStore:
     def _find_or_create(
         self, experiment_id: str, identity: Mapping[str, str], parent: str, name: str, cell: CellResult
     ) -> str:
+        return self._run_of(experiment_id, identity, cell.started_at, name, {_PARENT: parent} if parent else {})
+
+    def _run_of(
+        self,
+        experiment_id: str,
+        identity: Mapping[str, str],
+        started_at: str,
+        name: str,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
+        """The run that bears these tags: found, or made."""
         client = self._open()
         query = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in identity.items())
         found = client.search_runs([experiment_id], query, max_results=1)
         if found:
             return str(found[0].info.run_id)
-        start = _ms(cell.started_at)
-        known = {**identity, _OWNER: str(Owner.this_process())} | ({_PARENT: parent} if parent else {})
-        run = client.create_run(experiment_id, start_time=start, tags=known, run_name=name)
+        known = {**identity, _OWNER: str(Owner.this_process()), **more}
+        run = client.create_run(experiment_id, start_time=_ms(started_at), tags=known, run_name=name)
         return str(run.info.run_id)
 
     def _publish(self, run_id: str, cell: CellResult, files: Mapping[str, Path], extra_tags: Mapping[str, str]) -> None:
@@ -281,12 +318,21 @@ def _metrics(cell: CellResult) -> "list[Metric]":
     """Each point at its step and its start; headlines without a step. Fixed times make publishing repeatable."""
     from mlflow.entities import Metric
 
-    found = [(name, value, _At(_ms(cell.ended_at), 0)) for name, value in cell.headlines.items()]
+    whole = {**cell.headlines, **checkpoint_metrics(cell)}
+    found = [(name, value, _At(_ms(cell.ended_at), 0)) for name, value in whole.items()]
     for point in cell.points:
         at = _At(_ms(point.started_at), point.point.step)
         found += [(name, value, at) for name, value in point_metrics(point).items()]
+    found += [(name, value, _At(_ms(cell.ended_at), 0)) for name, value in build_metrics(cell).items()]
     found += [(f"stage_s/{stage}", seconds, _At(_ms(cell.ended_at), 0)) for stage, seconds in cell.stages_s.items()]
     return [Metric(_key(name), value, at.ms, at.step) for name, value, at in found]
+
+
+def _comparison_metrics(result: ComparisonResult) -> "list[Metric]":
+    from mlflow.entities import Metric
+
+    at = _ms(result.ended_at)
+    return [Metric(_key(name), value, at, 0) for name, value in comparison_metrics(result).items()]
 
 
 def _run_tags(values: Mapping[str, str]) -> list[Any]:

@@ -26,6 +26,12 @@ BASES: dict[str, Variant] = {
     "transformers_serve": base("transformers_serve", "5.23.0", Quantization.BF16),
     "mlx_lm": base("mlx_lm", "0.32.2", Quantization.BF16),
     "vllm_cpu": base("vllm_cpu", "0.32.0", Quantization.BF16),
+    "tensorrt_llm": base("tensorrt_llm", "1.2.1", Quantization.BF16, hardware="h200-sxm", runtime="container"),
+    "mlc_llm": base("mlc_llm", "0.20.0", Quantization.BF16, hardware="h200-sxm"),
+    "tgi": base("tgi", "3.3.7", Quantization.BF16, hardware="h200-sxm", runtime="container"),
+    "vllm": base("vllm", "0.33.0", Quantization.BF16, hardware="h200-sxm"),
+    "sglang": base("sglang", "0.5.23", Quantization.BF16, hardware="h200-sxm"),
+    "lmdeploy": base("lmdeploy", "0.18.0", Quantization.BF16, hardware="h200-sxm"),
     "endpoint": base("endpoint", "1.0", Quantization.BF16, runtime="endpoint", endpoint_url="http://127.0.0.1:8000"),
 }
 CHANGES: dict[str, Any] = {
@@ -34,6 +40,7 @@ CHANGES: dict[str, Any] = {
     "hardware": "h100-sxm",
     "runtime": "container",
     "endpoint_url": "http://127.0.0.1:9000",
+    "engine_backend": "another",
     "engine_profile": "tuned",
     "tensor_parallel": 2,
     "pipeline_parallel": 2,
@@ -45,6 +52,8 @@ CHANGES: dict[str, Any] = {
     "prefix_cache": True,
     "chunked_prefill": True,
     "speculative_tokens": 3,
+    "speculative_method": "eagle3",
+    "speculative_model": "some/draft",
     "cpu_threads": 3,
     "dummy_weights": True,
     "trust_remote_code": True,
@@ -52,6 +61,8 @@ CHANGES: dict[str, Any] = {
     "extra_args": ("--some-flag",),
     "env": (EnvironmentVariable(name="SOME", value="thing"),),
 }
+OTHERWISE: dict[str, Any] = {"hardware": "cpu", "runtime": "environment"}
+"""Where the base is what the change would make of it, or on a GPU: which one it is changes no command."""
 NOT_THE_SERVERS = {"engine", "model"}
 """Which adapter is asked, and what the download stage hands on as {model}."""
 CASES = [(adapter, field) for adapter in ADAPTERS.values() for field in CHANGES]
@@ -79,7 +90,8 @@ def whole(adapter: EngineAdapter, variant: Variant) -> dict[str, Any]:
 @pytest.mark.parametrize(("adapter", "field"), CASES, ids=[f"{a.name}-{f}" for a, f in CASES])
 def test_no_field_is_silently_ignored(adapter: EngineAdapter, field: str) -> None:
     base = BASES[adapter.name]
-    changed = base.model_copy(update={field: CHANGES[field]})
+    is_there = getattr(base, field) == CHANGES[field] or (field == "hardware" and base.hardware != "cpu")
+    changed = base.model_copy(update={field: OTHERWISE[field] if is_there else CHANGES[field]})
     assert changed != base
     try:
         said = whole(adapter, changed)

@@ -72,3 +72,10 @@ def test_axes_multiply_and_lists_that_are_values_do_not() -> None:
         ("q8_0", 2),
     ]
     assert all(v["extra_args"] == ["--a", "b"] for v in expanded)
+
+
+def test_a_back_end_takes_part_in_identity_and_in_the_label_only_where_one_is_named(variant: Variant) -> None:
+    named = variant.model_copy(update={"engine_backend": "tensorrt"})
+    assert "engine_backend" not in variant.identity()
+    assert named.id != variant.id
+    assert named.label == variant.label.replace(variant.engine_version, f"{variant.engine_version} tensorrt")

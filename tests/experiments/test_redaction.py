@@ -49,6 +49,19 @@ def test_secrets_are_replaced_wherever_they_hide() -> None:
     }
 
 
+def test_a_secret_in_a_line_of_a_log_is_found_by_the_name_before_it() -> None:
+    for line in (
+        "args: {'api_key': ['s3cr3t'], 'port': 1}",
+        'config: {"hf_token": "s3cr3t"}',
+        "api-key=s3cr3t, port=1",
+        "serve --api-key s3cr3t --port 1",
+        "password: s3cr3t",
+    ):
+        assert "s3cr3t" not in str(redacted(line))
+    for line in ("api_key=None, prompt_tokens=3", "eos_token: </s>", "tokens: 12"):
+        assert redacted(line) == line
+
+
 def test_prose_stays_as_it_is() -> None:
     text = "The basic architecture has bearer tokens of 16 heads; the secret is in the sauce."
     assert redacted(text) == text

@@ -37,7 +37,7 @@ def test_the_cells_of_a_workload_without_the_later_fields_keep_their_ids(tmp_pat
         "workloads: [in128-out16]\n"
     )
     (cell,) = read_experiment(file, ["llama_cpp"]).cells()
-    assert cell.id == "92ff13b8cb1c"
+    assert cell.id == "dc7f284a2142"
 
 
 @pytest.mark.parametrize(

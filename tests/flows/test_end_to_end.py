@@ -226,7 +226,15 @@ def test_what_fails_is_a_cell_with_stage_and_cause_and_the_others_go_on(
     assert "unrecognized arguments: --no-such" in cells["failed", "launch"]["log_excerpt"]
     assert "xllamacpp==1.0" in cells["failed", "build"]["cause"]
     assert len(cells) == 3
+    assert cells["failed", "launch"]["failure_class"] == "bad_flag"
+    assert cells["failed", "build"]["failure_class"] == "wrong_version"
     assert store.dyno("run", "tiny.yaml").returncode == 3, "a failure that is kept is still a failure"
+    plan = json.loads(store.dyno("plan", "tiny.yaml", "--json").stdout)["cells"]
+    assert ("failed", "launch", "bad_flag") in {(row["state"], row["stage"], row["failure_class"]) for row in plan}
+    retried = store.dyno("retry", "tiny.yaml")
+    assert retried.returncode == 3
+    assert "left: llama_cpp 2026.10.11549 · tiny · q8_0 on long-in: bad_flag at launch" in retried.stderr
+    assert "nothing to measure: 3 cells are kept" in retried.stderr
 
 
 def until(is_true: Callable[[], object], limit_s: float = 90.0) -> None:
@@ -301,6 +309,7 @@ def test_an_engine_that_is_killed_fails_its_cell_and_the_next_cell_gets_another_
     first, second = json.loads(said)["cells"]
     assert (first["state"], first["stage"]) == ("failed", "load sweep")
     assert "the server was killed by a signal while it was measured" in first["cause"]
+    assert first["failure_class"] == "killed"
     assert second["state"] in ("measured", "invalid")
     retried = store.dyno("retry", "tiny.yaml", "--json")
     assert retried.returncode == 0, retried.stderr

@@ -50,12 +50,13 @@ def test_capacity_lies_between_the_certified_and_the_refuted_rate(points: Points
 
 def test_looks_share_one_level(points: Points, point: MakePoint) -> None:
     """1 over in 130 certifies p95 at 99 % once, and not when three rates are looked at."""
-    alone = [point(0, "open_loop", 10.0, over=1, n=130)]
-    three = [point(i, "open_loop", 10.0 + i, over=1, n=130) for i in range(3)]
+    ceiling = point(9, "saturation", 8, completed_rps=40)
+    alone = [ceiling, point(0, "open_loop", 10.0, over=1, n=130)]
+    three = [ceiling, *(point(i, "open_loop", 10.0 + i, over=1, n=130) for i in range(3))]
     assert capacity(SLO, alone).certified_rps == 10
     assert capacity(SLO, three).verdict == "unknown"
     assert "shared by 3 looks" in capacity(SLO, three).reason
-    more = [point(i, "open_loop", 10.0 + i, over=1, n=160) for i in range(3)]
+    more = [ceiling, *(point(i, "open_loop", 10.0 + i, over=1, n=160) for i in range(3))]
     assert capacity(SLO, more).certified_rps == 12
 
 

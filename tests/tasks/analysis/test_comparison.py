@@ -106,10 +106,13 @@ def test_what_was_decided_stays_decided() -> None:
 
 
 def test_the_margin_follows_the_canaries_once_there_are_eight() -> None:
-    canaries = [0.05, -0.05, 0.04, -0.04, 0.05, -0.05, 0.04, -0.04]
+    canaries = [[0.05, -0.04], [-0.05], [0.04], [-0.04], [0.05], [-0.05], [0.04], [-0.04]]
+    spread = np.std([0.05, -0.05, 0.04, -0.04], ddof=0)  # about zero, the truth of A against A
+    pooled = [ratio for one in canaries for ratio in one]
     assert practical_margin(canaries[:7], own=0.04) == 0.04
-    assert practical_margin(canaries, own=0.04) == pytest.approx(np.exp(2 * np.std(canaries, ddof=1)) - 1)
-    assert practical_margin([0.001, -0.001] * 4, own=0.04) == 0.03
+    assert practical_margin(canaries, own=0.04) == pytest.approx(np.exp(2 * np.linalg.norm(pooled) / 3) - 1)
+    assert practical_margin(canaries, own=0.04) == pytest.approx(2 * spread, rel=0.1)
+    assert practical_margin([[0.001], [-0.001]] * 4, own=0.04) == 0.03
 
 
 def release(rng: np.random.Generator, *, changes: dict[int, float], noise: float = 0.015) -> list[Series]:

@@ -39,7 +39,13 @@ def point(step: int, *, valid: bool = True, speed: float = 200.0, p50: float | N
 
 def launch(number: int, arm: str, *points: PointResult) -> LaunchResult:
     return LaunchResult(
-        number=number, arm=arm, system="llama_cpp m f16", variant=VARIANT, points={"w": points}, start_s={"ready": 1.5}
+        number=number,
+        round=number,
+        arm=arm,
+        system="llama_cpp m f16",
+        variant=VARIANT,
+        points={"w": points},
+        start_s={"ready": 1.5},
     )
 
 

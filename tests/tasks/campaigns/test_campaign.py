@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.schema.experiment import Experiment
+from experiments.schema.failure import FailureClass
 from experiments.schema.result import CellResult, CellState
 from experiments.schema.variant import Quantization, Variant
 from experiments.schema.workload import Workload
@@ -21,7 +22,13 @@ def experiment(variant: Variant) -> Experiment:
     return Experiment.model_validate({"name": "e", "workloads": workloads, "variants": [line]})
 
 
-def result(experiment: Experiment, index: int, state: CellState, campaign: str = "e-1") -> CellResult:
+def result(
+    experiment: Experiment,
+    index: int,
+    state: CellState,
+    campaign: str = "e-1",
+    failure_class: FailureClass | None = None,
+) -> CellResult:
     cell = experiment.cells()[index]
     return CellResult(
         cell_id=cell.id,
@@ -32,6 +39,8 @@ def result(experiment: Experiment, index: int, state: CellState, campaign: str =
         workload=cell.workload,
         state=state,
         cause="it broke" if state == CellState.FAILED else "",
+        stage="launch" if state == CellState.FAILED else "",
+        failure_class=failure_class,
     )
 
 
@@ -41,7 +50,7 @@ def result(experiment: Experiment, index: int, state: CellState, campaign: str =
         (CellState.MEASURED, False, False),
         (CellState.INVALID, False, True),
         (CellState.FAILED, False, True),
-        (CellState.INTERRUPTED, True, False),
+        (CellState.INTERRUPTED, True, True),
     ],
 )
 def test_what_is_due_follows_from_what_became_of_a_cell(
@@ -51,7 +60,28 @@ def test_what_is_due_follows_from_what_became_of_a_cell(
     campaign.save(result(experiment, 0, state))
     first, second = experiment.cells()
     assert to_measure(campaign, experiment.cells()) == ([first, second] if due else [second])
-    assert to_measure(campaign, experiment.cells(), retry=True) == ([first] if due_on_retry else [])
+    assert to_measure(campaign, experiment.cells(), retry="what may pass") == ([first] if due_on_retry else [])
+
+
+@pytest.mark.parametrize("failure_class", [None, *FailureClass])
+def test_a_failure_is_retried_where_another_launch_may_come_out_otherwise(
+    experiment: Experiment, tmp_path: Path, failure_class: FailureClass | None
+) -> None:
+    """One that was kept before failures had classes may be anything."""
+    campaign = open_campaign(tmp_path, "e")
+    campaign.save(result(experiment, 0, CellState.FAILED, failure_class=failure_class))
+    first, _ = experiment.cells()
+    may_pass = failure_class is None or failure_class.may_be_retried
+    assert to_measure(campaign, experiment.cells(), retry="what may pass") == ([first] if may_pass else [])
+    assert to_measure(campaign, experiment.cells(), retry="all") == [first]
+
+
+def test_a_plan_names_the_class_and_the_stage_of_what_failed(experiment: Experiment, tmp_path: Path) -> None:
+    campaign = open_campaign(tmp_path, "e")
+    campaign.save(result(experiment, 0, CellState.FAILED, failure_class=FailureClass.BAD_FLAG))
+    failed, due = (cell.row() for cell in plan_cells(experiment, campaign))
+    assert (failed["state"], failed["failure_class"], failed["stage"]) == ("failed", "bad_flag", "launch")
+    assert (due["state"], due["failure_class"], due["stage"]) == ("to measure", None, "")
 
 
 def test_a_new_campaign_is_empty_and_the_old_one_stays(experiment: Experiment, tmp_path: Path) -> None:
@@ -105,7 +135,7 @@ def test_a_workload_that_does_not_fit_the_context_is_unsupported(
 
 def test_an_estimate_counts_launches_and_cells(experiment: Experiment, tmp_path: Path) -> None:
     takes = estimate(plan_cells(experiment, open_campaign(tmp_path, "e")), experiment.load_plan)
-    points = 1 + 8 + 4  # synchronous, concurrency 2 to 256, four open-loop rates
+    points = 1 + 8 + 5  # synchronous, concurrency 2 to 256, four open-loop rates and one past the ceiling
     assert takes.cells == 2
     assert takes.seconds == 2 * 1.5 * 3 * (points + 2) + 2 * 5
     assert takes.gpu_hours == 0

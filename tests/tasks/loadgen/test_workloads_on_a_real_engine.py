@@ -80,7 +80,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, xllamacpp: Environment) -> I
     )
     adapter = ADAPTERS[variant.engine]
     model = fetch_model(TINY, ArtifactStore(folder / "store"), progress=silent)
-    checkpoint = quantize.fn(variant, model, folder / "store", xllamacpp)
+    checkpoint = quantize.fn(variant, model, folder / "store", xllamacpp, folder / "environments")
     with running_server(
         adapter.launch_spec(variant),
         adapter.request_dialect(variant),

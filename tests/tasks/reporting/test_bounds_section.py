@@ -12,7 +12,7 @@ BOUNDS = CellBounds(
 
 
 def shown(cell: CellResult) -> str:
-    return str(cell_section(cell, "a variant"))
+    return str(cell_section(cell, "a variant", {}))
 
 
 def bounded(cell: CellResult) -> CellResult:

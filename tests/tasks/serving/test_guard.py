@@ -148,7 +148,7 @@ def test_a_death_is_seen_at_once(tmp_path: Path) -> None:
         assert process.session is not None
         os.kill(process.session, signal.SIGKILL)
         assert until(lambda: identify(process.session or 0) is None)
-        assert process.exit_status() == 143
+        assert process.exit_status() == 128 + signal.SIGKILL
 
 
 def test_an_exit_status_is_handed_on(tmp_path: Path) -> None:

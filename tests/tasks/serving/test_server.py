@@ -190,3 +190,47 @@ def test_a_servers_environment_has_no_secrets_of_ours(monkeypatch: pytest.Monkey
     environment = server_environment(LaunchSpec(argv=(), env=(("MINE", "1"),)))
     assert environment["MINE"] == "1"
     assert not set(secrets.values()) & set(environment.values())
+
+
+PRINTS_A_FILE = "import sys; print('read', open(sys.argv[1]).read(), flush=True); sys.exit(3)"
+
+
+def test_what_a_server_reads_is_there_before_it_starts_and_stays_beside_its_log(tmp_path: Path) -> None:
+    argv = ("{python}", "-c", PRINTS_A_FILE, "{files}/options.yaml")
+    spec = LaunchSpec(argv=argv, files=(("options.yaml", "dtype: bfloat16"),))
+    with pytest.raises(LaunchError) as died, starting(spec, tmp_path):
+        pass
+    assert "read dtype: bfloat16" in died.value.log_excerpt
+    assert (tmp_path / "server-files" / "options.yaml").read_text() == "dtype: bfloat16"
+    assert not list((tmp_path / "server-files").glob("*.partial"))
+
+
+def test_a_program_without_a_path_is_the_environments_own(tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "trtllm-serve"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho its own; exit 3\n")
+    program.chmod(0o755)
+    with pytest.raises(LaunchError) as died, starting(LaunchSpec(argv=("trtllm-serve",)), tmp_path, python=program):
+        pass
+    assert "its own" in died.value.log_excerpt
+
+
+def test_a_path_within_what_is_loaded_is_filled_in_and_one_that_only_looks_so_is_not() -> None:
+    spec = LaunchSpec(argv=("{model}/lib.so", "{modelx}/lib.so", "--a={model}/lib.so", "{files}/o"))
+    filled = fill(spec, python=Path("/p"), model=Path("/m"), port=5, files=Path("/f"))
+    assert filled == ("/m/lib.so", "{modelx}/lib.so", "--a={model}/lib.so", "/f/o")
+
+
+def starting(
+    spec: LaunchSpec, tmp_path: Path, python: Path = Path(sys.executable)
+) -> "contextlib.AbstractContextManager[Server]":
+    return running_server(
+        spec,
+        RequestDialect(),
+        python=python,
+        model=tmp_path,
+        log=tmp_path / "server.log",
+        leases=tmp_path / "leases",
+        what="a server",
+        say=lambda _: None,
+    )

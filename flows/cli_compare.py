@@ -1,0 +1,65 @@
+"""`dyno compare`: two releases of an engine, or two settings of one, on interleaved launches."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from experiments.errors import EXIT_MEASUREMENT, EXIT_OK
+from flows.terminal import Json, logs_shown, read_file, show
+
+if TYPE_CHECKING:
+    from experiments.schema.comparison import ComparisonResult
+
+
+def compare(
+    engine: Annotated[str, typer.Option(help="which engine's variants of the experiment are compared")],
+    experiment: Annotated[Path, typer.Option(help="an experiment file", metavar="FILE")],
+    from_version: Annotated[str | None, typer.Option("--from", help="the baseline's version")] = None,
+    to_version: Annotated[str | None, typer.Option("--to", help="the candidate's version")] = None,
+    baseline_set: Annotated[list[str] | None, typer.Option(help="a setting of the baseline; may be repeated")] = None,
+    candidate_set: Annotated[
+        list[str] | None, typer.Option(help="FIELD=VALUE: a setting of the candidate, such as max_num_seqs=1")
+    ] = None,
+    launches: Annotated[int, typer.Option(min=2, max=64, help="of each side, at the first look")] = 4,
+    escalate: Annotated[
+        bool, typer.Option("--escalation/--no-escalation", help="half as many again, twice, where undecided")
+    ] = True,
+    margin: Annotated[
+        float, typer.Option(min=0.001, max=0.9, help="smallest change that matters, until canaries tell")
+    ] = 0.05,
+    canary: Annotated[bool, typer.Option("--canary/--no-canary", help="launch the baseline as its own rival")] = True,
+    budget_minutes: Annotated[float | None, typer.Option(min=0.1, help="no new launch after so long")] = None,
+    fail_on_regression: Annotated[bool, typer.Option("--fail-on-regression", help="then exit with 4")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compares two releases of an engine on interleaved launches: regressed, improved, equivalent or undecided.
+
+    Stopped or killed, the same command goes on where it was. Exit code 4: void, the baseline differed from itself.
+    """
+    from flows.comparing import comparison_order, run_comparison, settings_of, versions_of
+    from tasks.campaigns.home import open_home
+    from tasks.reporting.comparison_report import comparison_table
+
+    file = read_file(experiment)
+    versions = versions_of(file, engine, from_version, to_version)
+    order = comparison_order(
+        file,
+        engine=engine,
+        baseline=settings_of(baseline_set or [], "--baseline-set") | {"engine_version": versions[0]},
+        candidate=settings_of(candidate_set or [], "--candidate-set") | {"engine_version": versions[1]},
+        looks=(launches, launches * 3 // 2, launches * 2) if escalate else (launches,),
+        margin=margin,
+        canary=canary,
+        budget_s=60 * budget_minutes if budget_minutes is not None else None,
+        home=open_home().root,
+    )
+    with logs_shown():
+        result = run_comparison(order)
+    show(as_json, result.model_dump(mode="json"), comparison_table(result))
+    raise typer.Exit(_exit_code(result, fail_on_regression=fail_on_regression))
+
+
+def _exit_code(result: "ComparisonResult", *, fail_on_regression: bool) -> int:
+    regressed = result.verdict == "regressed" and fail_on_regression
+    return EXIT_MEASUREMENT if regressed or result.verdict == "void" else EXIT_OK

@@ -1,0 +1,137 @@
+"""A comparison before its flow: what of an experiment is compared, and the flow run on this machine."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from experiments.errors import InputError, SetupError
+from experiments.schema.base import content_id
+from experiments.schema.comparison import ComparisonOrder, ComparisonResult, System
+from experiments.schema.experiment import Experiment
+from experiments.schema.order import CellOrder
+from experiments.schema.variant import Variant
+from experiments.schema.workload import Workload
+from flows.local_api import prefect_api
+from tasks.campaigns.comparison import open_comparison
+from tasks.campaigns.home import Home, measuring_alone
+from tasks.campaigns.planning import refusal
+
+log = logging.getLogger("dyno.compare")
+
+
+def settings_of(texts: list[str], option: str) -> dict[str, Any]:
+    """`max_num_seqs=1` as fields of a variant; the value is YAML. Raises InputError."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or name not in Variant.model_fields:
+            known = ", ".join(sorted(set(Variant.model_fields) - {"engine", "model"}))
+            raise InputError(f"{option} {text}: write FIELD=VALUE, with one of {known}")
+        found[name] = yaml.safe_load(value)
+    return found
+
+
+def comparison_order(
+    experiment: Experiment,
+    *,
+    engine: str,
+    baseline: dict[str, Any],
+    candidate: dict[str, Any],
+    looks: tuple[int, ...],
+    margin: float,
+    canary: bool,
+    budget_s: float | None,
+    home: Path,
+) -> ComparisonOrder:
+    """What of an experiment is compared: each variant of the engine on each workload that it can serve. `baseline` and
+    `candidate` are the fields in which the sides differ from the file. Raises InputError where nothing is left."""
+    systems: dict[str, System] = {}
+    for cell in experiment.cells():
+        if cell.variant.engine == engine and not cell.excluded:
+            sides = _changed(cell.variant, baseline), _changed(cell.variant, candidate)
+            name = _system_name(cell.variant)
+            workload = CellOrder(cell_id=content_id("system", name, cell.workload), workload=cell.workload)
+            _check(sides, cell.workload)
+            there = systems.get(name)
+            if there is None:
+                systems[name] = System(name=name, baseline=sides[0], candidate=sides[1], cells=(workload,))
+            elif workload not in there.cells:
+                systems[name] = there.model_copy(update={"cells": (*there.cells, workload)})
+    if not systems:
+        engines = sorted({cell.variant.engine for cell in experiment.cells()})
+        raise InputError(f"{experiment.name} has no variant of {engine}; its engines are {', '.join(engines)}")
+    found = tuple(systems.values())
+    versions = found[0].baseline.engine_version, found[0].candidate.engine_version
+    if any(one.baseline == one.candidate for one in found):
+        log.info("both sides are the same: A against A")
+    order = ComparisonOrder(
+        id="",
+        engine=engine,
+        from_version=versions[0],
+        to_version=versions[1],
+        experiment=experiment.name,
+        home=str(home),
+        systems=found,
+        load_plan=experiment.load_plan,
+        slos=experiment.slos,
+        seed=experiment.seed,
+        looks=looks,
+        margin=margin,
+        canary=canary,
+        budget_s=budget_s,
+    )
+    asked = content_id("comparison", order.model_dump(mode="json", exclude={"id", "home", "budget_s"}))
+    return order.model_copy(update={"id": f"{engine}-{versions[0]}-{versions[1]}-{asked}"})
+
+
+def _changed(variant: Variant, fields: dict[str, Any]) -> Variant:
+    try:
+        return Variant.model_validate(variant.model_dump() | fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _system_name(variant: Variant) -> str:
+    """The same for both sides, and another for each variant of the file."""
+    rest = variant.model_dump(mode="json", exclude={"engine_version", "endpoint_url"})
+    return f"{variant.model.name} {variant.quantization} {content_id(rest)[:4]}"
+
+
+def _check(sides: tuple[Variant, Variant], workload: Workload) -> None:
+    for side in sides:
+        refused = refusal(side, workload)
+        if refused:
+            raise InputError(f"{side.engine} {side.engine_version} cannot be compared: {refused[1]}")
+
+
+def versions_of(file: Experiment, engine: str, old: str | None, new: str | None) -> tuple[str, str]:
+    """Where one is not given, the file's own; where neither is, both sides are of that version."""
+    named = sorted({cell.variant.engine_version for cell in file.cells() if cell.variant.engine == engine})
+    if (old is None or new is None) and len(named) > 1:
+        raise InputError(
+            f"{file.name} names {len(named)} versions of {engine} ({', '.join(named)}): give --from and --to"
+        )
+    own = named[0] if named else ""
+    return old or own, new or own
+
+
+def run_comparison(order: ComparisonOrder) -> ComparisonResult:
+    """Runs the flow, on Prefect's API of this store; the verdict as it lies on disk. Raises SetupError where the flow
+    itself broke."""
+    home = Home(Path(order.home)).make()
+    with measuring_alone(home, log.info), prefect_api(home, log.info) as wait_until_ready:
+        comparison = open_comparison(home.comparisons, order)
+        wait_until_ready()
+        from flows.compare_releases import compare_releases
+
+        kept = len(comparison.launches())
+        log.info("comparison %s%s", comparison.id, f": {kept} launches are there already" if kept else "")
+        state = compare_releases(order, comparison.id, return_state=True)
+        result = comparison.result()
+    if result is None or not result.ended_at:
+        raise SetupError(f"the comparison did not end: {state.message}")
+    return result

@@ -1,0 +1,191 @@
+"""From launches to the verdict on a release: every figure, the canary, and one word for all."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from experiments.schema.base import METHOD_VERSION
+from experiments.schema.comparison import (
+    Arm,
+    CanaryResult,
+    ChangeVerdict,
+    ComparisonOrder,
+    ComparisonResult,
+    FigureChange,
+    LaunchResult,
+)
+from tasks.analysis.comparison import (
+    Judgement,
+    Look,
+    broken_canary,
+    compare,
+    compare_over_looks,
+    decided,
+    log_ratio,
+    looks_of,
+    practical_margin,
+)
+from tasks.analysis.comparison_loads import LOADS
+from tasks.analysis.launch_figures import series_of
+
+Key = tuple[str, str, str]
+FAILURES_THAT_CONVINCE = 2
+
+
+@dataclass(slots=True)
+class Docket:
+    """What was judged so far: looks are taken in order, and what one decides stays decided."""
+
+    order: ComparisonOrder
+    canaries: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
+    known: dict[Key, Judgement] = field(default_factory=dict)
+    judgements: tuple[Judgement, ...] = ()
+
+    @property
+    def looks(self) -> tuple[Look, ...]:
+        """Those of the order."""
+        return looks_of(self.order.looks)
+
+    def take(self, look: Look, launches: Sequence[LaunchResult]) -> None:
+        """Judges all that the look's launches show."""
+        series = series_of(_first_of_each(launches, look.launches), self._loads())
+        self.judgements = compare_over_looks(series, self.margins({one.metric for one in series}), self.known, look)
+        self.known = decided(self.judgements)
+
+    def open_systems(self, launches: Sequence[LaunchResult]) -> frozenset[str]:
+        """Those of which a figure is undecided, and whose candidate runs at all."""
+        undecided = {one.series.group for one in self.judgements if one.verdict == "undecided"}
+        return frozenset(undecided - set(broken_systems(launches)))
+
+    def margins(self, metrics: set[str]) -> dict[str, float]:
+        """δ by metric, from the machine's own past canaries where there are enough."""
+        return {name: practical_margin(self.canaries.get(name, ()), self.order.margin) for name in metrics}
+
+    def canary(self, launches: Sequence[LaunchResult]) -> CanaryResult:
+        """The baseline against itself, at the first look's launches and the whole of q."""
+        look = Look(self.looks[0].launches, sum(one.q for one in self.looks))
+        series = series_of(_first_of_each(launches, look.launches), self._loads(), ("baseline", "canary"))
+        judged = compare(series, self.margins({one.metric for one in series}), look)
+        return CanaryResult(broken=bool(broken_canary(judged)), figures=tuple(map(_figure, judged)))
+
+    def canary_ratios(self, launches: Sequence[LaunchResult]) -> dict[str, list[float]]:
+        """By metric the log ratios of this comparison's canary: what later margins are made of."""
+        found: dict[str, list[float]] = {}
+        for one in series_of(launches, self._loads(), ("baseline", "canary")):
+            if min(len(one.baseline), len(one.candidate)) >= 2:
+                found.setdefault(one.metric, []).append(log_ratio(one))
+        return found
+
+    def result(
+        self, launches: Sequence[LaunchResult], *, name: str, started_at: str, ended_at: str
+    ) -> ComparisonResult:
+        """All of it, with one word for the whole. Without an end it is what the looks until now came to."""
+        canary = self.canary(launches)
+        cells = (*map(_figure, self.judgements), *_broken_figures(launches, self.order.margin))
+        verdict, reason = _overall(cells, canary)
+        return ComparisonResult(
+            id=name,
+            engine=self.order.engine,
+            from_version=self.order.from_version,
+            to_version=self.order.to_version,
+            experiment=self.order.experiment,
+            method_version=METHOD_VERSION,
+            verdict=verdict,
+            reason=reason,
+            looks=tuple({"launches": look.launches, "q": look.q} for look in self.looks),
+            cells=cells,
+            canary=canary,
+            launches=tuple(launches),
+            started_at=started_at,
+            ended_at=ended_at,
+        )
+
+    def _loads(self) -> dict[str, dict[str, dict[int, str]]]:
+        return {one.name: {cell.workload.name: LOADS for cell in one.cells} for one in self.order.systems}
+
+
+def arms_of(round_: int, *, canary: bool) -> tuple[Arm, ...]:
+    """Forth in even rounds and back in odd ones (A B A′, A′ B A …): what drifts steadily falls on all arms alike."""
+    arms: tuple[Arm, ...] = ("baseline", "candidate", "canary") if canary else ("baseline", "candidate")
+    return arms if round_ % 2 == 0 else arms[::-1]
+
+
+def broken_systems(launches: Sequence[LaunchResult]) -> dict[str, LaunchResult]:
+    """Those whose candidate failed twice and never ran, while the baseline did; with a launch that shows it."""
+    found = {}
+    for system in {one.system for one in launches}:
+        candidate = [one for one in launches if one.system == system and one.arm == "candidate"]
+        baseline = [one for one in launches if one.system == system and one.arm in ("baseline", "pilot")]
+        never = len(candidate) >= FAILURES_THAT_CONVINCE and all(one.cause for one in candidate)
+        if never and any(not one.cause for one in baseline):
+            found[system] = candidate[-1]
+    return found
+
+
+def _first_of_each(launches: Sequence[LaunchResult], most: int) -> list[LaunchResult]:
+    """The first `most` launches of each arm of each system that ran."""
+    kept: list[LaunchResult] = []
+    counts: dict[tuple[str, Arm], int] = {}
+    for one in sorted(launches, key=lambda launch: launch.number):
+        key = one.system, one.arm
+        if not one.cause and counts.get(key, 0) < most:
+            counts[key] = counts.get(key, 0) + 1
+            kept.append(one)
+    return kept
+
+
+def _figure(judged: Judgement) -> FigureChange:
+    one = judged.series
+    system, _, workload = one.cell.rpartition("/")
+    return FigureChange(
+        system=system,
+        workload=workload,
+        at=one.at,
+        metric=one.metric,
+        higher_is_better=one.higher_is_better,
+        verdict=ChangeVerdict(judged.verdict),
+        margin=judged.margin,
+        change=judged.change,
+        interval=judged.interval,
+        level=judged.level,
+        p=judged.p,
+        q=judged.q,
+        launches=judged.launches,
+        reason=judged.reason,
+        baseline=one.baseline,
+        candidate=one.candidate,
+    )
+
+
+def _broken_figures(launches: Sequence[LaunchResult], margin: float) -> list[FigureChange]:
+    return [
+        FigureChange(
+            system=system,
+            workload="",
+            at="start",
+            metric="runs",
+            higher_is_better=True,
+            verdict=ChangeVerdict.REGRESSED,
+            margin=margin,
+            launches=sum(one.system == system and one.arm == "candidate" for one in launches),
+            reason=f"the candidate does not run: {shown.stage}: {shown.failure_class or 'unknown'}: {shown.cause}",
+        )
+        for system, shown in sorted(broken_systems(launches).items())
+    ]
+
+
+def _overall(cells: Sequence[FigureChange], canary: CanaryResult) -> tuple[ChangeVerdict, str]:
+    """The worst that was shown; equivalent only where every figure is."""
+    if canary.broken:
+        broken = [one for one in canary.figures if one.verdict in (ChangeVerdict.REGRESSED, ChangeVerdict.IMPROVED)]
+        return ChangeVerdict.VOID, (
+            f"the baseline differs from itself ({broken[0].metric} at {broken[0].at} by {broken[0].change:+.1%}): "
+            "something else changed while it was measured; measure again on a quiet machine"
+        )
+    counts = {verdict: sum(one.verdict == verdict for one in cells) for verdict in ChangeVerdict}
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    if not cells:
+        return ChangeVerdict.UNDECIDED, "no figure could be compared"
+    for verdict in (ChangeVerdict.REGRESSED, ChangeVerdict.IMPROVED, ChangeVerdict.UNDECIDED):
+        if counts[verdict]:
+            return verdict, f"of {len(cells)} figures {told}"
+    return ChangeVerdict.EQUIVALENT, f"all {len(cells)} figures"
