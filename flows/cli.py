@@ -398,16 +398,31 @@ def export(
 
 
 @app.command()
-def engines(as_json: Json = False) -> None:
-    """Lists the engines that can be measured, how each runs, and its profiles: the named sets of flags."""
-    from engine_adapters import ADAPTERS
-    from tasks.reporting.engines_table import engine_row, engines_table
+def engines(
+    diff: Annotated[
+        tuple[str, str, str] | None,
+        typer.Option(metavar="ENGINE OLD NEW", help="what differs between the options of two releases"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Lists the engines that can be measured, how each runs, and its profiles; --diff: what changed on one's command
+    line."""
+    from flows import cli_engines
+    from tasks.reporting.engines_table import engines_table
+    from tasks.reporting.plan_table import rows_table
 
-    rows = [engine_row(adapter) for adapter in ADAPTERS.values()]
+    if diff is None:
+        rows = cli_engines.engine_rows()
+        _print_json({"engines": rows}) if as_json else _console().print(engines_table(rows))
+        return
+    found = cli_engines.release_difference(*diff)
     if as_json:
-        _print_json({"engines": rows})
-    else:
-        _console().print(engines_table(rows))
+        _print_json(found)
+        return
+    rows = cli_engines.change_rows(found)
+    print(f"{found['engine']} {found['old']} → {found['new']}: {len(rows)} changes, {len(found['used'])} of them ours")
+    if rows:
+        _console().print(rows_table(rows))
 
 
 app.command()(images)

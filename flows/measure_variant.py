@@ -73,11 +73,8 @@ def _measure(run: ExperimentOrder, order: VariantOrder, campaign: Campaign) -> l
     results: dict[str, CellResult] = {}
     while pending := tuple(cell for cell in order.cells if not _is_whole(results.get(cell.cell_id))):
         ledger = Ledger(run, order.variant, campaign, campaign.next_launch(order.variant.id), str(flow_run.id or ""))
-        ledger.provenance = {
-            "machine": measured_machine(Home(Path(run.home))),
-            "gpus": gpu_facts(),
-            "software": software(),
-        }
+        here = measured_machine(Home(Path(run.home)))
+        ledger.provenance = {"machine": here, "gpus": gpu_facts(), "software": software()}
         if not results:
             _begin_invalid_anew(ledger, pending)
         results |= {result.cell_id: result for result in _on_one_launch(ledger, pending)}
@@ -168,7 +165,7 @@ def prepare_launch(ledger: Ledger) -> tuple[Loadable, Path]:
             variant,
             checkpoint=checkpoint,
             model=model,
-            environment=environment,
+            runs_in=runs_in,
             home=home,
             log_file=ledger.campaign.build_log(variant.id, ledger.launch),
         )
@@ -186,8 +183,8 @@ def _weights(model: Artifact) -> dict[str, object]:
     """Which weights: the hub's commit where they are from there, and a hash of all their files anywhere."""
     commit = model.manifest.made_from.get("commit")
     named = {"revision": commit} if commit else {}
-    facts = {"key": model.key, "bytes": model.bytes, **named, "sha256": model.manifest.content_sha256}
-    return facts | {"config": kept_config(read_config(model.path) or {})}
+    hashed = {"bytes": model.bytes, "sha256": model.manifest.content_sha256}
+    return {"key": model.key, **hashed, **named, "config": kept_config(read_config(model.path) or {})}
 
 
 def _runtime(ledger: Ledger, home: Home) -> Environment | EngineImage:

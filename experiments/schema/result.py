@@ -280,13 +280,13 @@ class CellResult(Spec):
     headlines: dict[str, float] = Field(default_factory=dict)
     headline_reasons: dict[str, str] = Field(default_factory=dict)
     capacities: tuple[Capacity, ...] = ()
-    bounds: CellBounds | None = None
-    bound_reason: str = ""
-    cost: CellCost | None = None
     deratings: tuple[Derating, ...] = ()
     launches: tuple[LaunchSummary, ...] = ()
     between_launches: dict[str, BetweenLaunches] = Field(default_factory=dict)
     warm_ups: tuple[WarmUpResult, ...] = ()
+    bounds: CellBounds | None = None
+    bound_reason: str = ""
+    cost: CellCost | None = None
     stages_s: dict[str, float] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
     started_at: str = ""

@@ -36,7 +36,8 @@ class PlannedCell:
         """For tables and JSON."""
         v, w = self.cell.variant, self.cell.workload
         names = {"cell_id": self.cell.id, "engine": v.engine, "engine_version": v.engine_version, "model": v.model.name}
-        more = {"quantization": str(v.quantization), "hardware": v.hardware, "workload": w.name}
+        backend = {"engine_backend": v.engine_backend} if v.engine_backend else {}
+        more = {**backend, "quantization": str(v.quantization), "hardware": v.hardware, "workload": w.name}
         why = {"state": self.state, "reason": self.reason, "stage": self.stage, "failure_class": self.failure_class}
         return {**names, **more, **why}
 
