@@ -59,7 +59,7 @@ KV_TYPES = {
 METHODS = {TURBOMIND: dict[str, str](), PYTORCH: {"eagle": "eagle", "eagle3": "eagle3", "mtp": "deepseek_mtp"}}
 """TurboMind warns and serves without speculation."""
 
-NEUTRAL_SAMPLING = (("0.17", ("--generation-config", "lmdeploy")), ("0", ()))
+NEUTRAL_SAMPLING = (("0.16", ("--generation-config", "lmdeploy")), ("0", ()))
 TRUST = (("0.14", ("--trust-remote-code",)), ("0", ()))
 FP8_CACHE = (("0.14", True), ("0", False))
 """0.12 knows 4 and 8 bits of integers only, and trusts every model's code."""
@@ -90,7 +90,7 @@ def checkpoint(variant: Variant) -> CheckpointSpec:
 
 
 def launch_spec(variant: Variant) -> LaunchSpec:
-    """The backend, the prefix cache and, from 0.17 on, neutral sampling are always said."""
+    """The backend, the prefix cache and, from 0.16 on, neutral sampling are always said."""
     checkpoint(variant)
     _refuse(variant)
     profile = profile_of(TITLE, (), variant)
