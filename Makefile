@@ -4,7 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install quickstart test test-engines lint types bench-client lock lock-docker lock-images check-compose ui clean
+.PHONY: help install quickstart test test-engines check-flags lint types bench-client lock lock-docker lock-images \
+	check-compose ui clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -32,7 +33,12 @@ test: .venv/.dev lint types  ## lint, types, layers, unit, contract and end-to-e
 
 test-engines: export DYNO_TEST_ENVIRONMENTS ?= $(CURDIR)/.dyno/environments
 test-engines: .venv/.dev  ## every real CPU engine and quantizer in an environment of its own (11 GB, kept in .dyno; half an hour at first)
-	$(BIN)/pytest tests/engines -m "engine or engines"
+	$(BIN)/pytest tests/engines tests/tasks/serving -m "engine or engines"
+
+RELEASES ?=
+
+check-flags: install  ## every flag that we emit against the engines' real parsers, no GPU (5 GB, kept in .dyno); RELEASES="vllm==0.33.0 …"
+	$(BIN)/python -m flows.check_flags $(RELEASES)
 
 lint: .venv/.dev  ## ruff
 	$(BIN)/ruff check .

@@ -141,7 +141,8 @@ class EngineProfile:
     """A set of flags under a name that a variant may bear as `engine_profile`; `default` is the engine as it comes.
 
     `source` is where it is from: the engine's own documentation, by release and page. `flags` are groups of arguments
-    that belong together, so that each can be left out alone to see what it brings.
+    that belong together, so that each can be left out alone to see what it brings: of the launch, or of the last
+    command of the `build`.
     """
 
     name: str
@@ -150,6 +151,7 @@ class EngineProfile:
     source: str
     flags: tuple[tuple[str, ...], ...] = ()
     env: tuple[tuple[str, str], ...] = ()
+    stage: Literal["launch", "build"] = "launch"
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -270,9 +272,10 @@ def one_cpu(variant: Variant) -> dict[str, str | bool]:
 
 def no_draft_model(variant: Variant) -> dict[str, str | bool]:
     """Of an engine that speculates by looking n-grams up, if at all."""
+    method = variant.speculative_method
+    alone = method is not None and variant.speculative_tokens is None and "say how many speculative_tokens"
     return {
-        "speculative_method": variant.speculative_method not in (None, "ngram")
-        and "no draft model is given to it here",
+        "speculative_method": (method not in (None, "ngram") and "no draft model is given to it here") or alone,
         "speculative_model": variant.speculative_model is not None and "no draft model is given to it here",
     }
 

@@ -37,8 +37,8 @@ CHECKPOINTS: dict[str, dict[str, CheckpointSpec]] = {
         Quantization.BF16: AS_IS,
         Quantization.F16: AS_IS,
         Quantization.INT4_AWQ: CheckpointSpec("compressed_tensors", "w4a16_awq"),
-        "w4a16": CheckpointSpec("compressed_tensors", "w4a16"),
-        "mxfp4": AS_IS,
+        Quantization.W4A16: CheckpointSpec("compressed_tensors", "w4a16"),
+        Quantization.MXFP4: AS_IS,
     },
     PYTORCH: {Quantization.BF16: AS_IS, Quantization.F16: AS_IS, Quantization.FP8_BLOCK: AS_IS},
 }
@@ -150,6 +150,9 @@ def _refuse(variant: Variant) -> None:
         "pipeline_parallel": variant.pipeline_parallel > 1 and "it has tensor, data and expert parallelism",
         "expert_parallel": variant.expert_parallel not in (1, ranks) and spread,
         "kv_cache_dtype": (cache not in (None, *takes) and f"with {backend} it takes {', '.join(takes)}") or old_fp8,
+        "gpu_memory_fraction": variant.gpu_memory_fraction == 1
+        and backend == PYTORCH
+        and f"{PYTORCH} leaves some of the memory that is free: less than 1",
         "chunked_prefill": variant.chunked_prefill is False and "it always splits prompts",
         "dummy_weights": variant.dummy_weights and "it loads real weights only; use a synthetic model source",
         "seed": variant.seed is not None and "its server takes a seed with each request only",
@@ -210,6 +213,7 @@ ADAPTER = EngineAdapter(
         "cached_prompt_tokens": "lmdeploy:cached_tokens_total",
         "output_tokens": "lmdeploy:generation_tokens_total",
     },
+    quantizing_flags=("--model-format",),
     release_package="lmdeploy",
     failure_patterns=FAILURES,
     backend_pattern=r"Fallback to (\w+) engine",

@@ -112,8 +112,12 @@ ADAPTER = EngineAdapter(
     checkpoint=checkpoint,
     build_spec=nothing_to_build,
     request_dialect=request_dialect,
-    quantizing_flags=("--quantize",),
-    metric_names={"requests_running": "tgi_batch_current_size", "requests_waiting": "tgi_queue_size"},
+    metric_names={
+        "requests_running": "tgi_batch_current_size",
+        "requests_waiting": "tgi_queue_size",
+        "prompt_tokens": "tgi_request_input_length_sum",
+        "output_tokens": "tgi_request_generated_tokens_sum",
+    },
     failure_patterns=(
         FailurePattern(r"CUDA out of memory|OutOfMemoryError|Not enough memory to handle", FailureClass.OUT_OF_MEMORY),
         FailurePattern(r"Unsupported model type", FailureClass.UNSUPPORTED_ARCHITECTURE),
@@ -130,5 +134,6 @@ ADAPTER = EngineAdapter(
     ),
     backend_pattern=r"Using attention (\w+) - Prefix caching",
     start_phases={"load": r"Shard ready in ([0-9.]+)s"},
+    quantizing_flags=("--quantize",),
     no_exact_output="it ends an answer where the model does, since ignore_eos is false for every request over HTTP",
 )

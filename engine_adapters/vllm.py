@@ -39,8 +39,8 @@ CHECKPOINTS: dict[str, CheckpointSpec] = {
     Quantization.INT4_AWQ: CheckpointSpec("compressed_tensors", "w4a16_awq"),
     Quantization.NF4: CheckpointSpec("bitsandbytes", "nf4"),
     Quantization.INT8: CheckpointSpec("bitsandbytes", "int8"),
-    "w4a16": CheckpointSpec("compressed_tensors", "w4a16"),
-    "mxfp4": CheckpointSpec("safetensors", "as_is"),
+    Quantization.W4A16: CheckpointSpec("compressed_tensors", "w4a16"),
+    Quantization.MXFP4: CheckpointSpec("safetensors", "as_is"),
 }
 """A checkpoint names its own method: no --quantization beside it, which vLLM refuses where the two differ."""
 

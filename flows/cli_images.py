@@ -15,7 +15,7 @@ def images(resolve: Resolve = False, as_json: Json = False) -> int:
     did not say."""
     from dataclasses import asdict
 
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from tasks.serving.image_lock import LOCK, read_lock, resolved, write_lock
     from tasks.serving.registry import digest_of_tag
@@ -24,7 +24,8 @@ def images(resolve: Resolve = False, as_json: Json = False) -> int:
     if resolve:
         found = resolved(found, digest_of_tag)
         write_lock(found)
-    table = Table("Engine", "Version", "Image", "Digest", box=None)
+    folded = (Column(title, overflow="fold") for title in ("Image", "Digest"))
+    table = Table("Engine", "Version", *folded, box=None)
     for image in found:
         table.add_row(image.engine, image.version, image.reference, image.digest or f"none: {image.reason}")
     show(as_json, {"file": str(LOCK), "images": [asdict(image) for image in found]}, table)

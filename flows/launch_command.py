@@ -1,5 +1,6 @@
 """The exact command that launches the server of a cell: from what was measured, or from the experiments at hand."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from tasks.serve import runs_in_container
 from tasks.serving.container import ContainerCLI, Limits, run_argv
 from tasks.serving.container_server import container_environment, container_run
 from tasks.serving.images import EngineImage
-from tasks.serving.server import HOST, LAUNCHERS, spec_environment
+from tasks.serving.server import fill, spec_environment
 
 SHIPPED = Path(__file__).parents[1] / "experiments"
 
@@ -88,32 +89,35 @@ def _as_planned(cell_id: str, variant: Variant) -> dict[str, Any]:
         return {"cell_id": cell_id, "argv": [], "env": {}, "notes": [f"nothing is launched: {spec.url} runs already"]}
     if runs_in_container(variant):
         return _planned_container(cell_id, variant, spec)
-    argv = [
-        str(LAUNCHERS / arg.removeprefix("{launchers}/")) if arg.startswith("{launchers}/") else arg
-        for arg in spec.argv
-    ]
-    values = {"{python}": "ENVIRONMENT/bin/python", "{model}": "CHECKPOINT", "{host}": HOST, "{port}": "8000"}
     note = (
         f"not measured yet: ENVIRONMENT is a venv with {' '.join(spec.packages)}, "
         "CHECKPOINT what `dyno run` makes; afterwards this prints the real paths"
     )
-    filled = [values.get(arg, arg) for arg in argv]
-    return {"cell_id": cell_id, "argv": filled, "env": _environment(variant), "notes": [note]}
+    argv = list(fill(spec, python="ENVIRONMENT/bin/python", model="CHECKPOINT", port=8000, files="FILES"))
+    notes = [note, *_before(variant, spec)]
+    return {"cell_id": cell_id, "argv": argv, "env": _environment(variant), "notes": notes}
+
+
+def _before(variant: Variant, spec: LaunchSpec) -> list[str]:
+    """What is there before the launch: the files that the server reads, and the engine that is compiled."""
+    build = ADAPTERS[variant.engine].build_spec(variant)
+    compiled = [f"CHECKPOINT is compiled by: {shlex.join(command)}" for command in (build.commands if build else ())]
+    return [*compiled, *(f"FILES/{name} holds: {' '.join(text.split())}" for name, text in spec.files)]
 
 
 def _planned_container(cell_id: str, variant: Variant, spec: LaunchSpec) -> dict[str, Any]:
     image = EngineImage(ContainerCLI("docker", "docker", ""), spec.image, spec.image, "", "")
     gpus = tuple(map(str, range(spec.gpus)))
     run = container_run(
-        spec, image, "dyno-server", model=Path("CHECKPOINT"), files=Path("FILES"), port=8000, gpus=gpus,
+        spec, image, "dyno-server", model=Path("/CHECKPOINT"), files=Path("/FILES"), port=8000, gpus=gpus,
         limits=Limits(), labels=(),
     )  # fmt: skip
     note = (
-        "not measured yet: CHECKPOINT is what `dyno run` makes, as an absolute path, and so is FILES, where there is "
-        "one; `dyno run` starts the image by its digest, with limits of this machine and labels that name their owner"
+        "not measured yet: /CHECKPOINT is what `dyno run` makes, and so is /FILES, where there is one; it starts the "
+        "image by its digest, with limits of this machine and labels that name their owner"
     )
-    argv = list(run_argv(image.cli, run))
-    return {"cell_id": cell_id, "argv": argv, "env": _environment(variant), "notes": [note]}
+    argv, notes = list(run_argv(image.cli, run)), [note, *_before(variant, spec)]
+    return {"cell_id": cell_id, "argv": argv, "env": _environment(variant), "notes": notes}
 
 
 def _environment(variant: Variant) -> dict[str, str]:

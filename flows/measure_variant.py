@@ -16,10 +16,13 @@ from experiments.schema.failure import FailureClass
 from experiments.schema.load import ClosedLoop, StopRule
 from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
 from experiments.schema.result import CellResult, CellState, PointResult, WarmUpResult
+from flows.diagnosis import measured_machine
 from tasks.analyse import analyse
+from tasks.analysis.model_shape import kept_config
 from tasks.analysis.rounds import launches_of, open_round
 from tasks.analysis.sweep import next_point
 from tasks.artifacts.manifest import Artifact
+from tasks.artifacts.model_files import read_config
 from tasks.build import build, make_environment
 from tasks.campaigns.campaign import Campaign
 from tasks.campaigns.home import Home
@@ -36,7 +39,7 @@ from tasks.serve import Loadable, is_there_already, launched, runs_in_container,
 from tasks.serving.environment import Environment
 from tasks.serving.gpus import gpu_facts
 from tasks.serving.images import EngineImage
-from tasks.serving.provenance import machine, software
+from tasks.serving.provenance import software
 from tasks.serving.server import Server
 from tasks.teardown import teardown
 from tasks.track import track
@@ -70,7 +73,8 @@ def _measure(run: ExperimentOrder, order: VariantOrder, campaign: Campaign) -> l
     results: dict[str, CellResult] = {}
     while pending := tuple(cell for cell in order.cells if not _is_whole(results.get(cell.cell_id))):
         ledger = Ledger(run, order.variant, campaign, campaign.next_launch(order.variant.id), str(flow_run.id or ""))
-        ledger.provenance = {"machine": machine(), "gpus": gpu_facts(), "software": software()}
+        here = measured_machine(Home(Path(run.home)))
+        ledger.provenance = {"machine": here, "gpus": gpu_facts(), "software": software()}
         if not results:
             _begin_invalid_anew(ledger, pending)
         results |= {result.cell_id: result for result in _on_one_launch(ledger, pending)}
@@ -161,7 +165,7 @@ def prepare_launch(ledger: Ledger) -> tuple[Loadable, Path]:
             variant,
             checkpoint=checkpoint,
             model=model,
-            environment=environment,
+            runs_in=runs_in,
             home=home,
             log_file=ledger.campaign.build_log(variant.id, ledger.launch),
         )
@@ -179,7 +183,8 @@ def _weights(model: Artifact) -> dict[str, object]:
     """Which weights: the hub's commit where they are from there, and a hash of all their files anywhere."""
     commit = model.manifest.made_from.get("commit")
     named = {"revision": commit} if commit else {}
-    return {"key": model.key, "bytes": model.bytes, **named, "sha256": model.manifest.content_sha256}
+    hashed = {"bytes": model.bytes, "sha256": model.manifest.content_sha256}
+    return {"key": model.key, **hashed, **named, "config": kept_config(read_config(model.path) or {})}
 
 
 def _runtime(ledger: Ledger, home: Home) -> Environment | EngineImage:

@@ -1,7 +1,7 @@
 """Stage: the engine's environment, and a compiled engine where the engine needs one."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from prefect.cache_policies import NO_CACHE
 
 from engine_adapters import ADAPTERS
 from engine_adapters.base import BuildSpec, LaunchSpec
-from experiments.errors import BuildError
 from experiments.schema.base import content_id
 from experiments.schema.variant import Variant
 from tasks.artifacts.manifest import Artifact
@@ -19,9 +18,12 @@ from tasks.artifacts.store import ArtifactStore
 from tasks.building.build import Ended, Inputs, Step, Toolchain, build_engine
 from tasks.building.identity import GPU
 from tasks.campaigns.home import Home
+from tasks.serving.container_command import run_in_container
 from tasks.serving.environment import Environment, check_release, engine_environment
-from tasks.serving.gpu_identity import gpu_identity
+from tasks.serving.gpu_lease import leased_gpus
+from tasks.serving.gpus import GpuFacts, NoNvml, chosen_gpus, describe_gpus
 from tasks.serving.guarded_run import guarded_run
+from tasks.serving.images import EngineImage
 from tasks.serving.server import programs_first, server_environment
 
 log = logging.getLogger("dyno.build")
@@ -53,12 +55,11 @@ def build(
     *,
     checkpoint: Artifact,
     model: Artifact,
-    environment: Environment | None,
+    runs_in: Environment | EngineImage,
     home: Home,
     log_file: Path,
 ) -> Built:
-    """The checkpoint itself where there is nothing to compile, else what is compiled from it, cached in the store.
-    Without an environment the engine runs in a container."""
+    """The checkpoint itself where there is nothing to compile, else what is compiled from it, cached in the store."""
     adapter = ADAPTERS[variant.engine]
     spec = adapter.build_spec(variant)
     if spec is None:
@@ -69,7 +70,7 @@ def build(
         spec,
         Inputs(checkpoint, model),
         ArtifactStore(home.artifacts),
-        toolchain_of(spec, environment, home),
+        toolchain_of(variant, spec, runs_in, home),
         log=log_file,
         say=lambda text: log.info("%s", text),
     )
@@ -79,21 +80,46 @@ def build(
     return Built(made.entry, facts | {"made_from": made.manifest.made_from})
 
 
-def toolchain_of(spec: BuildSpec, environment: Environment | None, home: Home) -> Toolchain:
-    """Where the commands run: the environment in which the server would. Raises BuildError for an image."""
-    if spec.image or environment is None:
-        raise BuildError(
-            f"the {spec.kind} would be compiled in {spec.image}, and no stage here runs a build in an image"
-        )
-    env = programs_first(environment.python, server_environment(LaunchSpec(argv=(), env=spec.env)))
-    seen = {name: value for name, value in env.items() if name != "CUDA_VISIBLE_DEVICES"}
+def toolchain_of(variant: Variant, spec: BuildSpec, runs_in: Environment | EngineImage, home: Home) -> Toolchain:
+    """Where the commands run: in the server's image or environment, on GPUs that nobody else has meanwhile."""
+    gpu = gpu_of(_gpus())
+    needed = ADAPTERS[variant.engine].launch_spec(variant).gpus if gpu else 0
 
     def run(step: Step) -> Ended:
-        status, peak_bytes = guarded_run(
-            step.argv, env=seen, log=step.log, leases=home.leases, what=f"a build of {spec.kind}", cwd=step.cwd
-        )
-        return Ended(status, peak_bytes)
+        with leased_gpus(needed, home.leases, log.warning) as gpus:
+            numbers = tuple(str(one.index) for one in gpus)
+            return Ended(*_run(step, runs_in, home.leases, f"a build of {spec.kind}", numbers))
 
-    gpu = gpu_identity()
-    identity = content_id([list(package) for package in environment.packages])
-    return Toolchain(run, str(environment.python), identity, GPU(**gpu) if gpu else None)
+    if isinstance(runs_in, EngineImage):
+        return Toolchain(run, "python3", runs_in.digest or runs_in.image_id, gpu)
+    identity = content_id([list(package) for package in runs_in.packages])
+    return Toolchain(run, str(runs_in.python), identity, gpu)
+
+
+def _run(
+    step: Step, runs_in: Environment | EngineImage, leases: Path, what: str, gpus: tuple[str, ...]
+) -> tuple[int, int | None]:
+    if isinstance(runs_in, EngineImage):
+        return run_in_container(
+            step.argv, image=runs_in, env=dict(step.env), reads=step.reads, writes=step.writes, log=step.log,
+            leases=leases, what=what, gpus=gpus,
+        )  # fmt: skip
+    env = programs_first(runs_in.python, server_environment(LaunchSpec(argv=(), env=step.env), gpus))
+    return guarded_run(step.argv, env=env, log=step.log, leases=leases, what=what, cwd=step.cwd)
+
+
+def _gpus() -> list[GpuFacts]:
+    """Those that may be used here; none where no driver answers."""
+    try:
+        return chosen_gpus(describe_gpus())
+    except NoNvml:
+        return []
+
+
+def gpu_of(gpus: Sequence[GpuFacts]) -> GPU | None:
+    """What is compiled for; different GPUs together are another kind than either. None where there is none."""
+    if not gpus:
+        return None
+    kinds = sorted({(gpu.name, gpu.compute_capability) for gpu in gpus})
+    names, capabilities = (" + ".join(dict.fromkeys(column)) for column in zip(*kinds, strict=True))
+    return GPU(names, capabilities, gpus[0].driver)

@@ -78,7 +78,7 @@ def _prepared(variant: Variant, home: Home, log_file: Path) -> tuple[Loadable, P
     runs_in = pull.fn(variant) if runs_in_container(variant) else make_environment.fn(variant, home.environments)
     environment = runs_in if isinstance(runs_in, Environment) else None
     checkpoint = quantize.fn(variant, model, home.artifacts, environment, home.environments)
-    built = build.fn(variant, checkpoint=checkpoint, model=model, environment=environment, home=home, log_file=log_file)
+    built = build.fn(variant, checkpoint=checkpoint, model=model, runs_in=runs_in, home=home, log_file=log_file)
     return Loadable(runs_in, built.path), model.path
 
 

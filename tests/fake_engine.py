@@ -79,6 +79,9 @@ class Script:
     silent: bool = False
     closes_first: bool = False
     closes_idle: bool = False
+    slows_after: int | None = None
+    fails_every: int | None = None
+    miscounts_after: int | None = None
 
 
 SCRIPTS: dict[str, dict[str, Any]] = {
@@ -152,8 +155,12 @@ SCRIPTS: dict[str, dict[str, Any]] = {
     "counts-characters": {"counts": "characters"},
     "counts-oddly": {"counts": "odd"},
     "tokenizes": {"tokenizes": True},
+    "flaky": {"fails_every": 20},
+    "miscounts": {"miscounts_after": 20},
     # speed
     "steady": {"first_token_s": 0.02, "gap_s": 0.005},
+    "late": {"first_token_s": 0.5},
+    "drifts": {"first_token_s": 0.004, "gap_s": 0.002, "slows_after": 300},
 }
 
 
@@ -434,7 +441,8 @@ async def _answer(seen: Seen, writer: asyncio.StreamWriter, all_seen: list[Seen]
     """Whether the connection lives on."""
     path = seen.path.partition("?")[0]
     if path.endswith("/completions"):
-        return await _generate(seen, writer, script_for(seen.body.get("model", "")))
+        number = sum(one.path.endswith("completions") for one in all_seen)
+        return await _generate(seen, writer, _in_turn(script_for(seen.body.get("model", "")), number))
     script = script_for((seen.body or {}).get("model", ""))
     plain: dict[str, Any] = {
         "/health": {"status": "ok"},
@@ -487,6 +495,17 @@ def _refusal(seen: Seen, script: Script) -> RefusedRequest | None:
     except RefusedRequest as refused:
         return refused
     return None
+
+
+def _in_turn(script: Script, number: int) -> Script:
+    """How the `number`th generation is answered, where not all are answered alike."""
+    if script.fails_every is not None and number % script.fails_every == 0:
+        script = replace(script, error="middle")
+    if script.miscounts_after is not None and number > script.miscounts_after:
+        script = replace(script, bos=script.bos + 3)
+    if script.slows_after is not None and number > script.slows_after:
+        script = replace(script, first_token_s=3 * script.first_token_s, gap_s=3 * script.gap_s)
+    return script
 
 
 async def _generate(seen: Seen, writer: asyncio.StreamWriter, script: Script) -> bool:

@@ -69,10 +69,11 @@ def _summarize_round(points: Sequence[PointResult], slos: Sequence[SLO], plan: L
     derated = deratings(points, slos, plan)
     headlines, why_absent = _headlines(points, capacities, derated)
     grade, reasons = _grade(points, capacities, plan)
+    pieced = _pieced_together(points)
     return CellSummary(
         state=CellState.INVALID if grade == "F" else CellState.MEASURED,
-        grade=grade,
-        reasons=reasons,
+        grade=max(grade, "B") if pieced else grade,
+        reasons=(*reasons, *pieced),
         headlines=headlines,
         headline_reasons=why_absent,
         capacities=capacities,
@@ -196,6 +197,13 @@ def _grade(
     return ("B", open_questions) if open_questions else ("A", ())
 
 
+def _pieced_together(points: Sequence[PointResult]) -> tuple[str, ...]:
+    several = ", ".join(map(str, launches_of(points)))
+    if "," not in several:
+        return ()
+    return (f"its points come from launches {several}: one was cut short, and another took what was missing",)
+
+
 def _why_invalid(point: PointResult) -> str:
     """The first reason; the point itself has them all."""
     first, *others = point.summary.invalid_reasons
@@ -211,12 +219,6 @@ def _missing_headline_points(points: Sequence[PointResult]) -> tuple[str, ...]:
 
 def _open_questions(points: Sequence[PointResult], capacities: Sequence[Capacity], plan: LoadPlan) -> tuple[str, ...]:
     questions = [f"capacity at {c.slo} is unknown: {c.reason}" for c in capacities if c.verdict == "unknown"]
-    several = launches_of(points)
-    if len(several) > 1:
-        numbers = ", ".join(map(str, several))
-        questions.append(
-            f"its points come from launches {numbers}: one was cut short, and another took what was missing"
-        )
     if searches(plan) and not is_past_peak(plan, points):
         top = max(concurrency_of(point) for point in points if point.point.role == "saturation")
         questions.append(

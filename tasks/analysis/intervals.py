@@ -11,6 +11,11 @@ SIDE = 0.025
 """What a two-sided 95 % interval leaves on each side."""
 
 
+TAIL = 4
+"""Times the share above a quantile: with twice, the interval of a p95 near the knee covers 89 of 100 times; with all
+ranks, a common rise and fall below costs what it should not."""
+
+
 def binomial_cdf(n: int, probability: float) -> Floats:
     """P(B ≤ k) for k = 0 … n, B binomial; 0 < probability < 1."""
     log_factorial = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, n + 1)))))
@@ -151,11 +156,18 @@ def correlation_time(series: Floats) -> float:
 
 
 def effective_n_at(series: Floats, quantile: float) -> int:
-    """How many independent samples a series in time order is worth for one of its quantiles.
+    """How many independent samples a series in time order is worth for one of its quantiles: the fewer of two counts.
 
-    What is counted there is who lies above it, so it is the clustering of those that counts: near the knee a slow
-    request has slow neighbours, while a common rise and fall far below the quantile says nothing of it.
+    What is counted at the quantile is who lies above it, so it is the clustering of those that counts; but rare ones
+    show their own clustering badly. So the ranks are looked at too, as far down as four times the share above the
+    quantile: near the knee what is slow by chance is seen there as well, while a common rise and fall far below says
+    nothing of it.
     """
+    n = len(series)
+    if not n:
+        return 0
     ordered = np.sort(series)
-    threshold = ordered[max(0, int(np.ceil(quantile * len(ordered))) - 1)] if len(ordered) else 0.0
-    return effective_n((series > threshold).astype(np.float64))
+    threshold = ordered[max(0, int(np.ceil(quantile * n)) - 1)]
+    ranks = np.searchsorted(ordered, series, side="left").astype(np.float64)
+    tail = np.maximum(ranks, (1 - TAIL * (1 - quantile)) * n)
+    return min(effective_n((series > threshold).astype(np.float64)), effective_n(tail))

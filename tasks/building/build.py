@@ -256,7 +256,7 @@ def _facts(spec: BuildSpec, steps: Sequence[Mapping[str, Any]], log: Path) -> di
         "steps": list(steps),
         "seconds": round(sum(step["seconds"] for step in steps), 3),
         "peak_memory_bytes": max(peaks, default=None),
-        "peak_memory_is": MEMORY_IS,
+        "peak_memory_is": MEMORY_IS if peaks else "not seen: the commands ran in a container, or too short",
         "tool_seconds": told_seconds(log, spec.time_pattern),
         "tool_peak_memory_bytes": told_bytes(log, spec.memory_pattern),
     }

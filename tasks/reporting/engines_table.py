@@ -41,6 +41,7 @@ def engines_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
         {
             **{name: row[name] for name in ("engine", "title", "runtimes", "package")},
             "profiles": ", ".join(profile["name"] for profile in row["profiles"]),
+            "checked": ", ".join(row["checked"]),
         }
         for row in rows
     ]

@@ -49,6 +49,8 @@ def _row(cell: CellResult) -> dict[str, Any]:
         "launch": cell.launch,
         **{name: cell.headlines.get(name) for name in HEADLINES},
         "capacities": [capacity.model_dump(mode="json") for capacity in cell.capacities],
+        "bounds": cell.bounds.model_dump(mode="json") if cell.bounds else {"reason": cell.bound_reason},
+        "cost": cell.cost.model_dump(mode="json") if cell.cost else None,
         "validity": list(cell.reasons),
         "failure_class": cell.failure_class,
         "stage": cell.stage,

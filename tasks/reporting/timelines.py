@@ -4,6 +4,7 @@ The curves stretch with the page and the words do not: each track is an SVG with
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import floor, log10
 
 from experiments.schema.timeline import Curve, Timeline, Track
@@ -58,40 +59,65 @@ def _label(track: Track) -> list[Content]:
     return [element("span", join([[key, " "] for key in keys]), unit, class_="keys")]
 
 
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """From seconds and values to the units of a drawing."""
+
+    span_s: float
+    top: float
+
+    def x(self, at_s: float) -> str:
+        return f"{min(max(at_s / self.span_s, 0), 1) * WIDTH:.0f}"
+
+    def y(self, value: float) -> str:
+        return f"{HEIGHT - value / self.top * HEIGHT:.1f}".removesuffix(".0")
+
+    def corners(self, at_s: Sequence[float], values: Sequence[float]) -> list[str]:
+        return [f"{self.x(at)} {self.y(value)}" for at, value in zip(at_s, values, strict=True)]
+
+    def span(self, start_s: float, stop_s: float, class_: str) -> Markup:
+        left, right = int(self.x(start_s)), int(self.x(stop_s))
+        return element("rect", class_=class_, x=f"{left}", y="0", width=f"{max(right - left, 1)}", height=f"{HEIGHT}")
+
+
 def _drawing(track: Track, timeline: Timeline, top: float, what: str) -> Markup:
-    def x(at_s: float) -> str:
-        return f"{at_s / timeline.span_s * WIDTH:.0f}"
-
-    def y(value: float) -> str:
-        return f"{HEIGHT - value / top * HEIGHT:.1f}".removesuffix(".0")
-
-    def line(curve: Curve, values: Sequence[float]) -> str:
-        return "L".join(f"{x(at)} {y(value)}" for at, value in zip(curve.at_s, values, strict=True))
-
-    start, stop = timeline.window_s
-    grid = "M0 0H1000M0 50H1000M0 100H1000" + "".join(f"M{x(at)} 0V100" for at in time_ticks(timeline.span_s))
-    parts = [_span(start, stop, timeline.span_s, "window"), element("path", class_="grid", d=grid)]
-    if track.subject.endswith(("GPU", "GPUs")):
-        parts += [_span(*slowed, timeline.span_s, "throttled") for slowed in timeline.throttled_s]
-    for curve in track.curves:
-        if curve.low:
-            band = f"M{line(curve, curve.high)}L" + "L".join(reversed(line(curve, curve.low).split("L"))) + "Z"
-            parts.append(element("path", class_="band", d=band, style=f"fill:{_hue(curve.name)}"))
-        if curve.values:
-            parts.append(
-                element("path", class_="curve", d=f"M{line(curve, curve.values)}", style=f"stroke:{_hue(curve.name)}")
-            )
-    if track.dots:
-        dots = "".join(f"M{x(at)} {y(value)}h0" for at, value in track.dots)
-        parts.append(element("path", class_="dots", d=dots, style=f"stroke:{_hue(track.title)}"))
-    words = [element("title", f"{track.subject}: {track.title}, {what}"), element("desc", described(track))]
-    box = f"0 0 {WIDTH} {HEIGHT}"
-    return element("svg", words, parts, viewBox=box, preserveAspectRatio="none", role="img")
+    scale = _Scale(timeline.span_s, top)
+    slowed = timeline.throttled_s if track.subject.endswith(("GPU", "GPUs")) else ()
+    return element(
+        "svg",
+        element("title", f"{track.subject}: {track.title}, {what}"),
+        element("desc", described(track)),
+        scale.span(*timeline.window_s, "window"),
+        element("path", class_="grid", d=_grid(scale)),
+        [scale.span(*span, "throttled") for span in slowed],
+        [_curve(curve, scale) for curve in track.curves if curve.values],
+        _dots(track, scale) if track.dots else None,
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        preserveAspectRatio="none",
+        role="img",
+    )
 
 
-def _span(start_s: float, stop_s: float, whole_s: float, class_: str) -> Markup:
-    left, right = (min(max(at / whole_s * WIDTH, 0), WIDTH) for at in (start_s, stop_s))
-    return element("rect", class_=class_, x=f"{left:.0f}", y="0", width=f"{max(right - left, 1):.0f}", height="100")
+def _grid(scale: _Scale) -> str:
+    levels = "".join(f"M0 {height}H{WIDTH}" for height in (0, HEIGHT // 2, HEIGHT))
+    return levels + "".join(f"M{scale.x(at)} 0V{HEIGHT}" for at in time_ticks(scale.span_s))
+
+
+def _curve(curve: Curve, scale: _Scale) -> list[Markup]:
+    """The band first: the line lies over it."""
+    hue = _hue(curve.name)
+    line = "M" + "L".join(scale.corners(curve.at_s, curve.values))
+    drawn = [element("path", class_="curve", d=line, style=f"stroke:{hue}")]
+    if curve.low:
+        around = scale.corners(curve.at_s, curve.high) + scale.corners(curve.at_s, curve.low)[::-1]
+        drawn.insert(0, element("path", class_="band", d=f"M{'L'.join(around)}Z", style=f"fill:{hue}"))
+    return drawn
+
+
+def _dots(track: Track, scale: _Scale) -> Markup:
+    """A line of no length with round ends is a dot that stays round however the drawing is stretched."""
+    dots = "".join(f"M{scale.x(at)} {scale.y(value)}h0" for at, value in track.dots)
+    return element("path", class_="dots", d=dots, style=f"stroke:{_hue(track.title)}")
 
 
 def described(track: Track) -> str:

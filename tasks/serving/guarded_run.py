@@ -5,19 +5,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tasks.serving.guarded import guarded_process
+from tasks.serving.lease import Container
 
 SAMPLE_S = 0.1
 
 
 def guarded_run(
-    argv: Sequence[str], *, env: Mapping[str, str], log: Path, leases: Path, what: str, cwd: Path
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    log: Path,
+    leases: Path,
+    what: str,
+    cwd: Path | None = None,
+    container: Container | None = None,
 ) -> tuple[int, int | None]:
     """Exit status (143: ended by a signal, 127: cannot be started), and the peak in bytes of the resident memory of all
-    its processes together, as sampled; None where it ended before the first look. Shared pages count once a process."""
+    its processes together, as sampled; None where it ended before the first look, and in a container, whose processes
+    are not below its client. Shared pages count once a process."""
     peak: int | None = None
-    with guarded_process(argv, env=env, log=log, leases=leases, what=what, cwd=cwd) as process:
+    with guarded_process(argv, env=env, log=log, leases=leases, what=what, cwd=cwd, container=container) as process:
         while (status := process.exit_status()) is None:
-            resident = _resident_bytes(process.learn_session())
+            resident = 0 if container else _resident_bytes(process.learn_session())
             peak = max(peak or 0, resident) if resident else peak
             time.sleep(SAMPLE_S)
     return status, peak

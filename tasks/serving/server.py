@@ -177,12 +177,13 @@ def running_server(
 @dataclass(frozen=True, slots=True)
 class Command:
     """What is started, with which environment, under which name it serves its model. `container`, where it is the
-    client of one."""
+    client of one; `on_record` is then what a person may start again, without the name and the owner of this launch."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     served_model: str
     container: Container | None = None
+    on_record: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager
@@ -202,7 +203,7 @@ def serving(
     with guarded_process(
         command.argv, env=command.env, log=log, leases=leases, what=what, container=command.container
     ) as process:
-        server = Server(f"http://{HOST}:{port}", command.served_model, command.argv, process)
+        server = Server(f"http://{HOST}:{port}", command.served_model, command.on_record or command.argv, process)
         timings = _wait_until_ready(server, spec, dialect, started, say)
         yield replace(server, timings_s=timings, version=_told_version(server.url, spec))
 

@@ -49,6 +49,8 @@ def point_metrics(point: PointResult) -> dict[str, float]:
     found["valid"] = float(summary.valid)
     found |= {f"gpu/{name}": value for name, value in summary.gpu.items()}
     found |= {f"engine/{name}": value for name, value in summary.engine.items()}
+    if point.bound is not None:
+        found |= {"share_of_bound": point.bound.share, "bound_output_tokens_per_s": point.bound.bound_tokens_per_s}
     return {name: float(value) for name, value in (found | _latencies(summary)).items() if value is not None}
 
 

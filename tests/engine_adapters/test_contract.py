@@ -101,6 +101,13 @@ def test_no_field_is_silently_ignored(adapter: EngineAdapter, field: str) -> Non
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=lambda adapter: adapter.name)
+def test_a_way_to_speculate_without_a_number_of_tokens_is_refused(adapter: EngineAdapter) -> None:
+    with pytest.raises(UnsupportedVariant) as refused:
+        adapter.launch_spec(BASES[adapter.name].model_copy(update={"speculative_method": "ngram"}))
+    assert refused.value.field == "speculative_method"
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=lambda adapter: adapter.name)
 def test_what_the_server_is_told_is_on_file(adapter: EngineAdapter) -> None:
     """A difference here is what changes on servers; DYNO_WRITE_GOLDEN=1 writes the files anew."""
     file = Path(__file__).parent / "golden" / f"{adapter.name}.json"

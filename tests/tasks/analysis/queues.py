@@ -91,19 +91,28 @@ def table_of(due: Floats, first: Floats, last: Floats, in_window: NDArray[np.boo
     n = len(due)
     due_ns, first_ns = (ORIGIN_NS + np.rint(at * NS).astype(np.int64) for at in (due, first))
     last_ns = np.maximum(ORIGIN_NS + np.rint(last * NS).astype(np.int64), first_ns + 1000)
-    chunks = np.stack((first_ns, last_ns), axis=1)
     known: dict[str, Any] = {
         "index": np.arange(n), "due_at_ns": due_ns, "sent_at_ns": due_ns, "first_byte_at_ns": first_ns,
-        "last_token_at_ns": last_ns, "end_at_ns": last_ns, "chunk_at_ns": list(chunks),
-        "chunk_tokens": list(np.ones((n, 2), np.int32)), "chunk_is_answer": list(np.ones((n, 2), np.bool_)),
-        "prompt_tokens_asked": np.full(n, 8), "prompt_tokens": np.full(n, 8), "output_tokens_asked": np.full(n, 2),
-        "output_tokens": np.full(n, 2), "output_tokens_source": ["usage"] * n, "cached_tokens": np.zeros(n, np.int32),
-        "finish_reason": ["length"] * n, "status": np.full(n, 200), "outcome": [Outcome.COMPLETED.value] * n,
-        "error": [None] * n, "in_window": in_window, "process": np.zeros(n, np.int32),
-        "connection_reused": np.ones(n, np.bool_), "stamp": ["kernel"] * n, "conversation": [None] * n,
-        "turn": [None] * n,
+        "last_token_at_ns": last_ns, "end_at_ns": last_ns, "in_window": in_window,
+        "chunk_at_ns": _pairs(np.stack((first_ns, last_ns), axis=1).reshape(-1)),
+        "chunk_tokens": _pairs(np.ones(2 * n, np.int32)), "chunk_is_answer": _pairs(np.ones(2 * n, np.bool_)),
     }  # fmt: skip
-    return pa.table([pa.array(known[field.name], field.type) for field in SCHEMA], schema=SCHEMA)
+    same: dict[str, Any] = {
+        "prompt_tokens_asked": 8, "prompt_tokens": 8, "output_tokens_asked": 2, "output_tokens": 2,
+        "output_tokens_source": "usage", "cached_tokens": 0, "finish_reason": "length", "status": 200,
+        "outcome": Outcome.COMPLETED.value, "process": 0, "connection_reused": True, "stamp": "kernel",
+    }  # fmt: skip
+    columns = [
+        pa.array(known[field.name], field.type)
+        if field.name in known
+        else pa.repeat(pa.scalar(same.get(field.name), field.type), n)
+        for field in SCHEMA
+    ]
+    return pa.table(columns, schema=SCHEMA)
+
+
+def _pairs(flat: NDArray[Any]) -> pa.Array:
+    return pa.ListArray.from_arrays(pa.array(np.arange(0, len(flat) + 1, 2, dtype=np.int32)), pa.array(flat))
 
 
 def times(server: Server, point: LoadPoint, random: np.random.Generator) -> tuple[Floats, Floats, Floats]:
