@@ -218,5 +218,4 @@ ADAPTER = EngineAdapter(
     failure_patterns=FAILURES,
     backend_pattern=r"Fallback to (\w+) engine",
     option_source=OptionSource(program=PROGRAM, wheel="lmdeploy", requirements=("mmengine-lite", "shortuuid")),
-    quantizing_flags=("--model-format",),
 )
