@@ -20,7 +20,9 @@ def test_imports_point_one_way() -> None:
 def test_no_code_outside_the_adapters_decides_by_an_engines_name() -> None:
     """`if engine == …` belongs into one file of engine_adapters/. A checkpoint's format or a runtime may bear its name."""
     names = "|".join(ADAPTERS)
-    decides = re.compile(rf"(?<!runtime )(?<!format )(?<!format\"\] )(==|!=|\bin\b|\bcase\b)\s*[\[(]?\s*[\"']({names})[\"']")
+    decides = re.compile(
+        rf"(?<!runtime )(?<!format )(?<!format\"\] )(==|!=|\bin\b|\bcase\b)\s*[\[(]?\s*[\"']({names})[\"']"
+    )
     for folder in ("experiments", "tasks", "flows"):
         for path in (ROOT / folder).rglob("*.py"):
             assert not decides.search(path.read_text()), path
