@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from experiments.schema.result import CellResult, CellState
-from tasks.reporting.wording import capacity_text, number, slo_text, variant_names
+from tasks.reporting.wording import capacity_text, cell_names, number, slo_text
 
 WEAK_GRADES = frozenset({"D", "E", "F"})
 """A headline point is missing, or half of the points are invalid."""
@@ -17,7 +17,7 @@ def title(cells: Sequence[CellResult]) -> str:
     measured = [cell for cell in cells if "saturation_rps" in cell.headlines]
     if not measured:
         return _nothing_measured(cells)
-    names = variant_names(cell.variant for cell in cells)
+    names = cell_names(cells)
     among = "" if len(measured) == len(cells) else ", of those that could be measured"
     leaders = {workload: _leaders(measured, workload) for workload in _workloads(measured)}
     sets = {frozenset(cell.variant.id for cell in lead) for lead in leaders.values()}
@@ -67,14 +67,14 @@ def caveat(cells: Sequence[CellResult]) -> str:
     weak = [cell for cell in cells if cell.state is not CellState.MEASURED or cell.grade in WEAK_GRADES]
     if not weak:
         return ""
-    names = variant_names(cell.variant for cell in cells)
+    names = cell_names(cells)
     which = _listed([f"{names[cell.variant.id]} on {cell.workload.name}" for cell in weak])
     return f"{len(weak)} of {len(cells)} cells rest on few valid points or none, and are compared with care: {which}."
 
 
 def findings(cells: Sequence[CellResult], workload: str) -> list[str]:
     """What one workload showed: the ceiling, the floor, the capacity at each SLO."""
-    names = variant_names(cell.variant for cell in cells)
+    names = cell_names(cells)
     on_it = [cell for cell in cells if cell.workload.name == workload]
     sentences = [_ceiling(on_it, names), _floor(on_it, names)]
     for slo in dict.fromkeys(capacity.slo for cell in on_it for capacity in cell.capacities):

@@ -24,9 +24,11 @@ from tasks.tracking.figures import (
     cell_description,
     cell_row,
     checkpoint_metrics,
+    cold_start_metrics,
     invocation_description,
     params,
     point_metrics,
+    quality_metrics,
     run_name,
     run_status,
     tags,
@@ -318,7 +320,7 @@ def _metrics(cell: CellResult) -> "list[Metric]":
     """Each point at its step and its start; headlines without a step. Fixed times make publishing repeatable."""
     from mlflow.entities import Metric
 
-    whole = {**cell.headlines, **checkpoint_metrics(cell)}
+    whole = {**cell.headlines, **checkpoint_metrics(cell), **quality_metrics(cell), **cold_start_metrics(cell)}
     found = [(name, value, _At(_ms(cell.ended_at), 0)) for name, value in whole.items()]
     for point in cell.points:
         at = _At(_ms(point.started_at), point.point.step)
