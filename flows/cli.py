@@ -97,11 +97,13 @@ def _say_error(error: DynoError) -> None:
 
 
 @app.callback()
-def start() -> None:
+def start(context: typer.Context) -> None:
     """Ends first what a dyno that was killed left running."""
+    from flows.stand_ins import announce_stand_ins
     from tasks.campaigns.home import open_home
     from tasks.serving.lease import reap
 
+    announce_stand_ins(context.invoked_subcommand or "")
     for what in reap(open_home().leases):
         _note(f"ended {what}, which a dyno that was killed had left running")
 

@@ -14,9 +14,11 @@ from experiments.schema.workload import Workload
 
 
 class CellState(StrEnum):
-    """What became of a cell. Anything but measured has a reason."""
+    """What became of a cell. Anything but measured has a reason. Of a stand-in, a program in an engine's place, there
+    are figures, and nothing was measured."""
 
     MEASURED = "measured"
+    STAND_IN = "stand_in"
     INVALID = "invalid"
     FAILED = "failed"
     UNSUPPORTED = "unsupported"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from experiments.schema.result import CellResult, CellState
-from tasks.reporting.wording import capacity_text, number, slo_text, variant_names
+from tasks.reporting.wording import capacity_text, is_stand_in, number, slo_text, variant_names
 
 WEAK_GRADES = frozenset({"D", "E", "F"})
 """A headline point is missing, or half of the points are invalid."""
@@ -17,6 +17,8 @@ def title(cells: Sequence[CellResult]) -> str:
     measured = [cell for cell in cells if "saturation_rps" in cell.headlines]
     if not measured:
         return _nothing_measured(cells)
+    if any(is_stand_in(cell) for cell in cells):
+        return "Stand-ins answered in the place of engines, and nothing was measured"
     names = variant_names(cell.variant for cell in cells)
     among = "" if len(measured) == len(cells) else ", of those that could be measured"
     leaders = {workload: _leaders(measured, workload) for workload in _workloads(measured)}

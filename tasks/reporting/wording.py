@@ -82,12 +82,12 @@ def _one_engine(facts: Sequence[Mapping[str, str]]) -> bool:
 def _facts(variant: Variant) -> dict[str, str]:
     """Field by field as people say it; the engine with its version; plain fields by their name."""
     named = {
-        "engine": f"{variant.engine} {variant.engine_version}",
+        "engine": f"{variant.engine_name} {variant.engine_version}",
         "model": variant.model.name,
         "quantization": variant.quantization.value,
         "hardware": variant.hardware,
     }
-    rest = variant.model_dump(mode="json", exclude={*named, "engine_version"})
+    rest = variant.model_dump(mode="json", exclude={*named, "engine_version", "stand_in"})
     return named | {
         name: f"{name} {value}" for name, value in rest.items() if value not in (None, False, [], "default")
     }
@@ -95,6 +95,17 @@ def _facts(variant: Variant) -> dict[str, str]:
 
 def _fields(facts: Iterable[Mapping[str, str]]) -> list[str]:
     return list(dict.fromkeys(field for fact in facts for field in fact))
+
+
+def is_stand_in(cell: CellResult) -> bool:
+    """Whether a program answered in the engine's place."""
+    return cell.variant.stand_in
+
+
+STAND_IN_NOTE = (
+    "STAND-INS ran in the place of engines: programs that check arguments and answer in an engine's dialect without "
+    "computing anything. None of these figures is a measurement of an engine."
+)
 
 
 def is_synthetic(cell: CellResult) -> bool:
