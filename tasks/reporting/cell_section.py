@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from experiments.redaction import redacted
 from experiments.schema.result import CellResult, Distribution, PointResult, SLOAttainment
+from tasks.reporting.launches_section import launches_section
 from tasks.reporting.markup import Content, Markup, element
 from tasks.reporting.wording import load_text, number, outcome_text, slo_text
 
@@ -51,6 +52,7 @@ def cell_section(cell: CellResult, name: str) -> Markup:
         _reasons(cell),
         _points(cell.points),
         _slos(cell),
+        launches_section(cell),
         _provenance(cell),
         class_="inside",
     )
@@ -92,7 +94,7 @@ def _points(points: Sequence[PointResult]) -> Content:
 
 def _point(point: PointResult, notes: Notes) -> Markup:
     summary = point.summary
-    role = point.point.role.replace("_", " ")
+    role = point.point.role.replace("_", " ") + (f", launch {point.launch}" if point.launch else "")
     failed = summary.requests - summary.outcomes.get("completed", 0)
     valid = element("span", "valid", class_="good")
     invalid = [element("span", "invalid", class_="bad"), [notes.mark(reason) for reason in summary.invalid_reasons]]
