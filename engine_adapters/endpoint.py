@@ -27,6 +27,8 @@ LAUNCH_ONLY = (
     "prefix_cache",
     "chunked_prefill",
     "speculative_tokens",
+    "speculative_method",
+    "speculative_model",
     "cpu_threads",
     "dummy_weights",
     "trust_remote_code",

@@ -15,6 +15,7 @@ from engine_adapters.base import (
     RequestDialect,
     UnsupportedVariant,
     environment_of,
+    no_draft_model,
     on_gpus,
     refuse,
 )
@@ -146,7 +147,7 @@ def _refuse(variant: Variant) -> None:
         "dummy_weights": variant.dummy_weights and "it converts real ones; use a synthetic model source",
         "trust_remote_code": variant.trust_remote_code and "it runs no code of a model",
     }
-    refuse("MLC-LLM", variant, on_gpus(variant) | refusals)
+    refuse("MLC-LLM", variant, on_gpus(variant) | no_draft_model(variant) | refusals)
 
 
 def request_dialect(variant: Variant) -> RequestDialect:

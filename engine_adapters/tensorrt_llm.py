@@ -19,6 +19,7 @@ from engine_adapters.base import (
     RequestDialect,
     UnsupportedVariant,
     environment_of,
+    no_draft_model,
     on_gpus,
     refuse,
     release_of,
@@ -52,9 +53,13 @@ NGRAM_WINDOW = 4
 TUNED = EngineProfile(
     name="tuned",
     author="NVIDIA",
-    reason="several optimization profiles, cuBLASLt for unquantized GEMMs, and on several GPUs fused reductions",
-    source="TensorRT-LLM 1.2, docs/source/legacy/performance/performance-tuning-guide/useful-build-time-flags.md",
+    reason="several optimization profiles, cuBLASLt for unquantized GEMMs, and for Llama on several GPUs fused sums",
+    source=(
+        "NVIDIA/TensorRT-LLM@2a9abd9536aa62ad3e4b9314be9286b1b1be523b "
+        "docs/source/legacy/performance/performance-tuning-guide/useful-build-time-flags.md"
+    ),
     flags=(("--multiple_profiles", "enable"),),
+    stage="build",
 )
 """Of trtllm-build; what depends on the variant (`--gemm_plugin`, `--reduce_fusion`) is added by `build_spec`."""
 
@@ -191,7 +196,7 @@ def _build(variant: Variant, source: str) -> tuple[str, ...]:
 
 def _tuned(variant: Variant) -> tuple[str, ...]:
     gemm = ("--gemm_plugin", "auto") if variant.quantization in DTYPES else ()
-    fused = ("--reduce_fusion", "enable") if variant.tensor_parallel > 1 else ()
+    fused = ("--reduce_fusion", "enable") if variant.tensor_parallel > 1 and _family(variant) == "llama" else ()
     return (*TUNED.arguments, *gemm, *fused)
 
 
@@ -210,7 +215,7 @@ def _refuse(variant: Variant) -> None:
         "expert_parallel": sharing and "the experts are shared out within tensor_parallel, which it must divide",
         "quantization": old_gpu and f"{variant.hardware} has no FP8 tensor cores",
     }
-    refuse("TensorRT-LLM", variant, on_gpus(variant) | refusals)
+    refuse("TensorRT-LLM", variant, on_gpus(variant) | no_draft_model(variant) | refusals)
     if _is_compiled(variant):
         refuse("TensorRT-LLM with a compiled engine", variant, _refusals_of_engines(variant))
         if variant.quantization in DTYPES and not _family(variant):

@@ -12,6 +12,7 @@ from engine_adapters.base import (
     RequestDialect,
     UnsupportedVariant,
     environment_of,
+    no_draft_model,
     nothing_to_build,
     on_gpus,
     refuse,
@@ -91,7 +92,7 @@ def _refuse(variant: Variant) -> None:
         "chunked_prefill": variant.chunked_prefill is not None and "it decides by itself",
         "dummy_weights": variant.dummy_weights and "it loads real weights only; use a synthetic model source",
     }
-    refuse("TGI", variant, on_gpus(variant) | refusals)
+    refuse("TGI", variant, on_gpus(variant) | no_draft_model(variant) | refusals)
 
 
 def request_dialect(variant: Variant) -> RequestDialect:
@@ -111,7 +112,12 @@ ADAPTER = EngineAdapter(
     checkpoint=checkpoint,
     build_spec=nothing_to_build,
     request_dialect=request_dialect,
-    metric_names={"requests_running": "tgi_batch_current_size", "requests_waiting": "tgi_queue_size"},
+    metric_names={
+        "requests_running": "tgi_batch_current_size",
+        "requests_waiting": "tgi_queue_size",
+        "prompt_tokens": "tgi_request_input_length_sum",
+        "output_tokens": "tgi_request_generated_tokens_sum",
+    },
     failure_patterns=(
         FailurePattern(r"CUDA out of memory|OutOfMemoryError|Not enough memory to handle", FailureClass.OUT_OF_MEMORY),
         FailurePattern(r"Unsupported model type", FailureClass.UNSUPPORTED_ARCHITECTURE),
@@ -128,5 +134,6 @@ ADAPTER = EngineAdapter(
     ),
     backend_pattern=r"Using attention (\w+) - Prefix caching",
     start_phases={"load": r"Shard ready in ([0-9.]+)s"},
+    quantizing_flags=("--quantize",),
     no_exact_output="it ends an answer where the model does, since ignore_eos is false for every request over HTTP",
 )

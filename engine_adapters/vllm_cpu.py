@@ -10,6 +10,7 @@ from engine_adapters.base import (
     EngineProfile,
     FailurePattern,
     LaunchSpec,
+    Profiler,
     RequestDialect,
     UnsupportedVariant,
     environment_of,
@@ -44,13 +45,24 @@ NO_USE = ("triton",)
 """1 GB without a CPU backend: the server switches it off."""
 
 
-PROFILES: tuple[EngineProfile, ...] = ()
-"""Beside `default`: its documentation names no tuned set of flags for a CPU."""
+PROFILES = (
+    EngineProfile(
+        name="throughput",
+        author="the vLLM project",
+        reason="favours tokens/s at high concurrency: twice the sequences and tokens of a batch, unless they are set",
+        source="vLLM 0.32.0, --help of --performance-mode (VllmConfig.performance_mode)",
+        flags=(("--performance-mode", "throughput"),),
+    ),
+)
+
+PROFILER = Profiler(
+    start_path="/start_profile",
+    stop_path="/stop_profile",
+    arguments=("--profiler-config", '{"profiler": "torch", "torch_profiler_dir": "{traces}"}'),
+)
 
 FAILURE_PATTERNS = (
-    FailurePattern(
-        r"Model architectures \[.{1,300}\] (are not supp|failed to be)", FailureClass.UNSUPPORTED_ARCHITECTURE
-    ),
+    FailurePattern(r"Model architectures \[.{1,300}\] (are not|failed)", FailureClass.UNSUPPORTED_ARCHITECTURE),
     FailurePattern(r"does not recognize this architecture", FailureClass.UNSUPPORTED_ARCHITECTURE),
     FailurePattern(r"Unknown quantization method", FailureClass.UNSUPPORTED_QUANTIZATION),
     FailurePattern(r"_C::\w*quant\w*\(\) expected at most", FailureClass.UNSUPPORTED_QUANTIZATION),
@@ -59,6 +71,7 @@ FAILURE_PATTERNS = (
     FailurePattern(r"larger than the available KV cache memory|No available memory", FailureClass.OUT_OF_MEMORY),
     FailurePattern(r"less than requested memory for kv", FailureClass.OUT_OF_MEMORY),
     FailurePattern(r"is greater than the derived max_model_len", FailureClass.BAD_FLAG),
+    FailurePattern(r"doesn't match local world size", FailureClass.BAD_FLAG),
     FailurePattern(r"CppCompileError|InductorError", FailureClass.COMPILE_ERROR),
     FailurePattern(r"Failed core proc\(s\): \{'\w+': -9", FailureClass.KILLED),
 )
@@ -149,6 +162,7 @@ ADAPTER = EngineAdapter(
     request_dialect=request_dialect,
     failure_patterns=FAILURE_PATTERNS,
     profiles=PROFILES,
+    profiler=PROFILER,
     metric_names={
         "requests_running": "vllm:num_requests_running",
         "requests_waiting": "vllm:num_requests_waiting",

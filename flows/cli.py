@@ -1,5 +1,6 @@
 """The command line: `dyno`. Each command imports what it needs when it runs; printing and exit codes live here."""
 
+import os
 import shlex
 import signal
 import sys
@@ -12,7 +13,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from experiments.errors import EXIT_INTERRUPTED, EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, DynoError, Interrupted
+from flows import cli_profile
+from flows.cli_bounds import Prices, bounds, cost
 from flows.cli_compare import compare
+from flows.cli_images import images
 from flows.cli_store import store_app
 from flows.terminal import File, Json
 from flows.terminal import console as _console
@@ -31,6 +35,8 @@ app = typer.Typer(
 )
 app.command()(compare)
 app.add_typer(store_app)
+app.command()(bounds)
+app.command()(cost)
 _OF_THE_MACHINE = (EACCES, EPERM, ENOSPC, EDQUOT, EROFS, EIO, ENOTDIR, EISDIR, ENAMETOOLONG, EMFILE, ENFILE)
 Endpoints = StrEnum("Endpoints", ["completions", "chat"])
 Caches = StrEnum("Caches", ["cold", "shared", "hot"])
@@ -122,9 +128,13 @@ def validate(file: File, as_json: Json = False) -> None:
 
 @app.command()
 def plan(
-    file: File, as_json: Json = False, force: Annotated[bool, typer.Option(help="as run --force")] = False
+    file: File,
+    as_json: Json = False,
+    force: Annotated[bool, typer.Option(help="as run --force")] = False,
+    prices: Prices = None,
 ) -> None:
     """Shows the cells of an experiment: what is measured already, what would be, and what it takes."""
+    from flows.cli_bounds import own_prices_of
     from tasks.campaigns.campaign import open_campaign
     from tasks.campaigns.home import open_home
     from tasks.campaigns.planning import estimate, plan_cells
@@ -133,22 +143,29 @@ def plan(
     experiment = _read(file)
     campaign = open_campaign(open_home().campaigns, experiment.name, new=force)
     cells = plan_cells(experiment, campaign)
-    takes = estimate(cells, experiment.load_plan)
+    takes = estimate(cells, experiment.load_plan, own_prices_of(prices))
     if as_json:
         rows = [cell.row() for cell in cells]
         _print_json({"experiment": experiment.name, "campaign": campaign.name, "cells": rows, "estimate": takes.body()})
         return
     _console().print(plan_table([cell.row() for cell in cells]))
-    print(f"{takes.cells} cells to measure: about {takes.seconds / 60:.0f} min, {takes.gpu_hours:.1f} GPU-hours")
+    minutes = f"about {takes.seconds / 60:.0f} min"
+    print(f"{takes.cells} cells to measure: {minutes}, {takes.gpu_hours:.1f} GPU-hours{takes.money}")
 
 
 @app.command()
 def run(
     file: File,
     force: Annotated[bool, typer.Option("--force", help="measure everything again, in a new campaign")] = False,
+    prices: Prices = None,
     as_json: Json = False,
 ) -> None:
     """Measures what an experiment file asks for and has not been measured yet."""
+    if prices is not None:
+        from experiments.schema.prices import VARIABLE, read_prices
+
+        read_prices(prices)
+        os.environ[VARIABLE] = str(prices.absolute())
     _run(file, force=force, retry="", as_json=as_json)
 
 
@@ -356,6 +373,9 @@ def command(
     print(" ".join([*words, shlex.join(found["argv"])]))
 
 
+app.command()(cli_profile.profile)
+
+
 @app.command()
 def export(
     form: Annotated[Formats, typer.Option("--format", help="whose file to write")],
@@ -378,24 +398,34 @@ def export(
 
 
 @app.command()
-def engines(as_json: Json = False) -> None:
-    """Lists the engines that can be measured, and how each runs."""
-    from engine_adapters import ADAPTERS
+def engines(
+    diff: Annotated[
+        tuple[str, str, str] | None,
+        typer.Option(metavar="ENGINE OLD NEW", help="what differs between the options of two releases"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Lists the engines that can be measured, how each runs, and its profiles; --diff: what changed on one's command
+    line."""
+    from flows import cli_engines
+    from tasks.reporting.engines_table import engines_table
     from tasks.reporting.plan_table import rows_table
 
-    rows = [
-        {
-            "engine": adapter.name,
-            "title": adapter.title,
-            "runtimes": ", ".join(adapter.runtimes),
-            "package": adapter.release_package,
-        }
-        for adapter in ADAPTERS.values()
-    ]
+    if diff is None:
+        rows = cli_engines.engine_rows()
+        _print_json({"engines": rows}) if as_json else _console().print(engines_table(rows))
+        return
+    found = cli_engines.release_difference(*diff)
     if as_json:
-        _print_json({"engines": rows})
-    else:
+        _print_json(found)
+        return
+    rows = cli_engines.change_rows(found)
+    print(f"{found['engine']} {found['old']} → {found['new']}: {len(rows)} changes, {len(found['used'])} of them ours")
+    if rows:
         _console().print(rows_table(rows))
+
+
+app.command()(images)
 
 
 @app.command()

@@ -7,7 +7,7 @@ import re
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -309,11 +309,14 @@ def checked(make: Any, **fields: Any) -> Any:
 
 
 def measure(point: LoadPoint, plan: TrialPlan, slos: tuple[SLO, ...], out: Path | None) -> PointResult:
-    """Pre-flight, trial, statistics. `out` receives requests.parquet and trial.json; without it nothing is kept."""
+    """Pre-flight, trial, statistics. `out` receives requests.parquet, trial.json and what the engine's metrics
+    told, where they are those of an engine that we know; without it nothing is kept."""
     from tasks.load_point import measure_point
     from tasks.loadgen.preflight import run_preflight
+    from tasks.recognize import recognized_metrics
 
     preflight = run_preflight(plan)
+    plan = replace(plan, metric_names=recognized_metrics(plan.endpoint))
     for finding in preflight.findings:
         log.warning("%s", finding)
     with ExitStack() as stack:

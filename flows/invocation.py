@@ -9,6 +9,7 @@ from experiments.errors import EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, PublishErr
 from experiments.schema.experiment import Experiment
 from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
 from experiments.schema.result import CellResult, CellState
+from flows.diagnosis import know_bandwidth
 from flows.local_api import prefect_api, quiet_environment
 from tasks.campaigns.campaign import Campaign, Retry, open_campaign
 from tasks.campaigns.home import Home, measuring_alone, open_home
@@ -34,6 +35,7 @@ def invoke(experiment: Experiment, *, force: bool, retry: Retry, print_result: P
             order = _order(experiment, home, campaign, planned)
             if order.variants:
                 _announce(planned, experiment)
+                know_bandwidth(home)
                 return _measure_and_conclude(order, campaign, planned, print_result)
     quiet_environment(home)
     return _conclude(_order(experiment, home, campaign, planned), campaign, planned, print_result)

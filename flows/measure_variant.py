@@ -1,7 +1,6 @@
 """One variant: download, quantize, build, launch, warm up, sweep, teardown, analyse, track. One flow for all."""
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,13 @@ from experiments.schema.failure import FailureClass
 from experiments.schema.load import ClosedLoop, StopRule
 from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
 from experiments.schema.result import CellResult, CellState, PointResult, WarmUpResult
+from flows.diagnosis import measured_machine
 from tasks.analyse import analyse
+from tasks.analysis.model_shape import kept_config
 from tasks.analysis.rounds import launches_of, open_round
 from tasks.analysis.sweep import next_point
 from tasks.artifacts.manifest import Artifact
+from tasks.artifacts.model_files import read_config
 from tasks.build import build, make_environment
 from tasks.campaigns.campaign import Campaign
 from tasks.campaigns.home import Home
@@ -37,10 +39,9 @@ from tasks.serve import Loadable, is_there_already, launched, runs_in_container,
 from tasks.serving.environment import Environment
 from tasks.serving.gpus import gpu_facts
 from tasks.serving.images import EngineImage
-from tasks.serving.provenance import machine, software
+from tasks.serving.provenance import software
 from tasks.serving.server import Server
 from tasks.teardown import teardown
-from tasks.telemetry.gpus import gpus_of_launch
 from tasks.track import track
 from tasks.warm_up import warm_up, warm_up_result
 
@@ -72,7 +73,8 @@ def _measure(run: ExperimentOrder, order: VariantOrder, campaign: Campaign) -> l
     results: dict[str, CellResult] = {}
     while pending := tuple(cell for cell in order.cells if not _is_whole(results.get(cell.cell_id))):
         ledger = Ledger(run, order.variant, campaign, campaign.next_launch(order.variant.id), str(flow_run.id or ""))
-        ledger.provenance = {"machine": machine(), "gpus": gpu_facts(), "software": software()}
+        here = measured_machine(Home(Path(run.home)))
+        ledger.provenance = {"machine": here, "gpus": gpu_facts(), "software": software()}
         if not results:
             _begin_invalid_anew(ledger, pending)
         results |= {result.cell_id: result for result in _on_one_launch(ledger, pending)}
@@ -159,21 +161,30 @@ def prepare_launch(ledger: Ledger) -> tuple[Loadable, Path]:
         environment = runs_in if isinstance(runs_in, Environment) else None
         checkpoint = quantize(variant, model, home.artifacts, environment, home.environments)
     with ledger.during("build"):
-        loadable = build(variant, checkpoint.entry)
+        built = build(
+            variant,
+            checkpoint=checkpoint,
+            model=model,
+            runs_in=runs_in,
+            home=home,
+            log_file=ledger.campaign.build_log(variant.id, ledger.launch),
+        )
     ledger.provenance |= {
         "runtime": runs_in.facts(),
         "packages": {name: version for name, version, *_ in runs_in.packages},
         "model": _weights(model),
         "checkpoint": {"key": checkpoint.key, "bytes": checkpoint.bytes, **checkpoint.facts},
+        **({"build": dict(built.facts)} if built.facts else {}),
     }
-    return Loadable(runs_in, loadable), model.path
+    return Loadable(runs_in, built.path), model.path
 
 
 def _weights(model: Artifact) -> dict[str, object]:
     """Which weights: the hub's commit where they are from there, and a hash of all their files anywhere."""
     commit = model.manifest.made_from.get("commit")
     named = {"revision": commit} if commit else {}
-    return {"key": model.key, "bytes": model.bytes, **named, "sha256": model.manifest.content_sha256}
+    hashed = {"bytes": model.bytes, "sha256": model.manifest.content_sha256}
+    return {"key": model.key, **hashed, **named, "config": kept_config(read_config(model.path) or {})}
 
 
 def _runtime(ledger: Ledger, home: Home) -> Environment | EngineImage:
@@ -253,7 +264,6 @@ def trial_plan(
 ) -> TrialPlan:
     """What all trials of a cell on one launch share; load and stop rule are each point's own."""
     adapter = ADAPTERS[ledger.variant.engine]
-    spec = adapter.launch_spec(ledger.variant)
     seed = int(content_id(ledger.run.seed, cell.cell_id, ledger.run.campaign)[:8], 16)
     return TrialPlan(
         endpoint=Endpoint(server.url, server.model),
@@ -266,7 +276,7 @@ def trial_plan(
         tokenizer=tokenizer,
         dataset=dataset,
         metric_names=adapter.metric_names,
-        metrics_path=spec.metrics_path,
+        metrics_path=adapter.launch_spec(ledger.variant).metrics_path,
         metrics_dialect=adapter.metrics_dialect,
-        gpus=gpus_of_launch(spec.gpus, {**os.environ, **dict(spec.env)}),
+        gpus=server.gpus,
     )

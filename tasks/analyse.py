@@ -10,14 +10,16 @@ from experiments.schema.result import CellResult, CellState
 from experiments.schema.slo import SLO
 from tasks.analysis.cell import judge_cell
 from tasks.reporting.console import shortened
+from tasks.weigh import weighed
 
 log = logging.getLogger("dyno.analyse")
 
 
 @task(name="analyse", cache_policy=NO_CACHE)
 def analyse(measured: CellResult, slos: tuple[SLO, ...], plan: LoadPlan) -> CellResult:
-    """Adds to what was measured its headlines, capacities, grade, and the state that follows from its validity."""
-    result = judge_cell(measured, slos, plan)
+    """Adds to what was measured its headlines, capacities, grade, the state that follows from its validity, bounds and
+    cost."""
+    result = weighed(judge_cell(measured, slos, plan))
     if result.state == CellState.MEASURED:
         log.info("%s: grade %s", result.workload.name, result.grade)
     else:

@@ -11,6 +11,7 @@ from experiments.schema.result import CellResult, CellState
 from tasks.campaigns.campaign import Campaign, all_campaigns
 from tasks.campaigns.home import Home
 from tasks.reporting.report import write_report
+from tasks.timelines import cell_timelines
 from tasks.track import publish_cell, tracking_store
 
 log = logging.getLogger("dyno.publish")
@@ -34,7 +35,8 @@ def publish(order: ExperimentOrder, home: Home, campaign: Campaign, results: Seq
 
     Where no invocation could be opened before, or none was needed, it is opened now."""
     report = campaign.folder / "report.html"
-    write_report(report, experiment=order.experiment, description=order.description, cells=results)
+    timelines = {result.cell_id: cell_timelines(campaign, result) for result in results}
+    write_report(report, experiment=order.experiment, description=order.description, cells=results, timelines=timelines)
     log.info("report: %s", report)
     try:
         run_id = order.invocation_run_id or open_invocation(order, home, campaign)

@@ -18,9 +18,13 @@ from tasks.quantization.calibration import Calibration, read_calibration
 from tasks.quantization.checkpoint import make_checkpoint
 from tasks.quantization.ggml import find_ggml_library
 from tasks.quantization.published import checkpoint_to_load, read_published
+from tasks.quantization.recipes import is_calibrated
 from tasks.serving.environment import Environment, engine_environment
 
 log = logging.getLogger("dyno.quantize")
+
+GPU_NODE = Path("/dev/nvidiactl")
+"""Where NVIDIA's driver answers, in a container that was given a GPU too."""
 
 ENGLISH_SEEDS = 8
 """Of 2048 sentences each: enough tokens for the default amount, whatever the tokenizer."""
@@ -43,7 +47,7 @@ def quantize(
         progress=lambda text: log.debug("%s", text, extra={"live": text}),
         ggml_library=find_ggml_library(environment.site_packages) if environment and spec.format == "gguf" else None,
         environment=lambda requirements: engine_environment(environments, requirements, log.info),
-        calibration=calibration_of(variant.model),
+        calibration=calibration_of(variant.model) if is_calibrated(spec) else None,
         device=device(),
     )
     verb = "made and verified" if found.was_made else "kept"
@@ -62,6 +66,8 @@ def _spec(variant: Variant, folder: Path) -> CheckpointSpec | None:
     )
     published = read_published(folder)
     name = variant.model.name
+    if published is not None:
+        log.info("%s: its weights are published as %s", name, published.what)
     return checkpoint_to_load(asked, variant.quantization, published, model=name, engine_quantizes=quantizes)
 
 
@@ -76,4 +82,4 @@ def calibration_of(model: Model) -> Calibration:
 def device() -> str:
     """cuda where the machine has an NVIDIA GPU that is not hidden; whether torch can use it, the tool finds."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
-    return "cuda" if Path("/dev/nvidiactl").exists() and not hidden else "cpu"
+    return "cuda" if GPU_NODE.exists() and not hidden else "cpu"

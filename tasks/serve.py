@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,10 +42,18 @@ class Loadable:
 
 
 @contextlib.contextmanager
-def serve(variant: Variant, *, loadable: Loadable | None, log_file: Path, leases: Path) -> Iterator[Server]:
-    """The variant's server inside the block; nothing of it after the block, unless it was there before."""
+def serve(
+    variant: Variant,
+    *,
+    loadable: Loadable | None,
+    log_file: Path,
+    leases: Path,
+    adapted: Callable[[LaunchSpec], LaunchSpec] = lambda spec: spec,
+) -> Iterator[Server]:
+    """The variant's server inside the block; nothing of it after the block, unless it was there before. `adapted` makes
+    of the launch that is measured another one, such as one with a profiler."""
     adapter = ADAPTERS[variant.engine]
-    spec, dialect = adapter.launch_spec(variant), adapter.request_dialect(variant)
+    spec, dialect = adapted(adapter.launch_spec(variant)), adapter.request_dialect(variant)
     if loadable is None:
         server = attached_server(spec, dialect, log=log_file, say=log.info)
         _check_version(server, variant)
@@ -58,7 +66,7 @@ def serve(variant: Variant, *, loadable: Loadable | None, log_file: Path, leases
     ):
         _check_version(server, variant)
         log.info("ready after %.1f s at %s", server.timings_s["first_token_s"], server.url)
-        yield server
+        yield replace(server, gpus=tuple(gpu.uuid for gpu in gpus))
 
 
 def _started(
@@ -85,10 +93,13 @@ def _started(
 
 
 def _for_these_weights(spec: LaunchSpec, variant: Variant, loads: Path) -> LaunchSpec:
-    """Told to quantize weights that are quantized already, an engine refuses to start, or does it twice."""
-    if not loads.is_dir() or read_published(loads) is None:
+    """Told to quantize weights that are quantized already, an engine refuses to start, or does it twice; to name their
+    own method is no harm, and some need it."""
+    published = read_published(loads) if loads.is_dir() else None
+    if published is None:
         return spec
-    return replace(spec, argv=without_flags(spec.argv, ADAPTERS[variant.engine].quantizing_flags))
+    flags = ADAPTERS[variant.engine].quantizing_flags
+    return replace(spec, argv=without_flags(spec.argv, flags, but=published.method))
 
 
 def _check_version(server: Server, variant: Variant) -> None:
@@ -111,5 +122,7 @@ def launched(variant: Variant, server: Server) -> dict[str, object]:
     }
     if server.process is not None:
         facts["backend"] = effective_backend(adapter.backend_pattern, server.process.log)
+    if server.gpus:
+        facts["launch_gpus"] = list(server.gpus)
     said = {"engine_says_version": server.version} if server.version else {}
     return facts | said | ({"declared": declared, "endpoint": server.url} if declared else {})

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from experiments.schema.base import Spec
+from experiments.schema.bound import CellBounds, CellCost, PointBound, TokenCost
 from experiments.schema.failure import FailureClass
 from experiments.schema.load import LoadPoint
 from experiments.schema.variant import Variant
@@ -199,6 +200,8 @@ class PointResult(Spec):
     honoured: dict[str, bool | str | None] = Field(default_factory=dict)
     imported_from: ImportedFrom | None = None
     unknown: tuple[str, ...] = ()
+    bound: PointBound | None = None
+    cost: TokenCost | None = None
 
 
 class Capacity(Spec):
@@ -281,6 +284,9 @@ class CellResult(Spec):
     launches: tuple[LaunchSummary, ...] = ()
     between_launches: dict[str, BetweenLaunches] = Field(default_factory=dict)
     warm_ups: tuple[WarmUpResult, ...] = ()
+    bounds: CellBounds | None = None
+    bound_reason: str = ""
+    cost: CellCost | None = None
     stages_s: dict[str, float] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
     started_at: str = ""

@@ -48,6 +48,8 @@ class Variant(Spec):
     """Engine and version, model, quantization, parallelism, flags, hardware. None means: the engine's own default.
 
     `engine_backend` is one of an engine's several executors, by its own name for it: pytorch, tensorrt, turbomind.
+    `speculative_tokens` without a method are looked up as n-grams of what was said before; `speculative_model` is the
+    draft's folder or repository as the engine is to find it, for draft_model, eagle and eagle3.
     """
 
     engine: Name
@@ -69,6 +71,8 @@ class Variant(Spec):
     prefix_cache: bool | None = None
     chunked_prefill: bool | None = None
     speculative_tokens: Annotated[int, Field(ge=1)] | None = None
+    speculative_method: Literal["ngram", "draft_model", "eagle", "eagle3", "mtp"] | None = None
+    speculative_model: Annotated[str, Field(min_length=1)] | None = None
     cpu_threads: Annotated[int, Field(ge=1)] | None = None
     dummy_weights: bool = False
     trust_remote_code: bool = False
@@ -82,7 +86,7 @@ class Variant(Spec):
         body["model"] = self.model.source.model_dump(mode="json")
         if self.model.calibration is not None:
             body["calibration"] = self.model.calibration
-        for key in ("endpoint_url", "engine_backend"):
+        for key in ("endpoint_url", "engine_backend", "speculative_method", "speculative_model"):
             if body[key] is None:
                 del body[key]  # without a value it is the same system whether that key exists or not
         return body

@@ -26,6 +26,8 @@ def trial_json(summary: TrialSummary) -> dict[str, Any]:
         "window_s": summary.window_s,
         **_scalars(summary),
         **{name: _distribution(summary.latencies.get(name, Distribution())) for name in LATENCIES},
+        "gpu": dict(summary.gpu),
+        "engine": dict(summary.engine),
         "turns": [_turn(turn) for turn in summary.turns],
         "slos": [slo.model_dump(mode="json") for slo in summary.slos],
         "client": {**summary.client, **_client(summary)},

@@ -131,6 +131,9 @@ def _commit_of(source: HubSource, remembered: Path, progress: Progress) -> str:
     name = f"{'datasets/' if isinstance(source, HubDataset) else ''}{source.repo}@{source.revision}"
     known = recall(remembered)
     if _hub().constants.HF_HUB_OFFLINE:
+        cached = _cached(source) / "refs" / source.revision
+        if name not in known and cached.is_file():
+            return cached.read_text().strip()
         if name not in known:
             raise DownloadError(_offline_words(source), failure_class=FailureClass.WEIGHTS_MISSING)
         progress(f"{name}: offline, taken as the commit that it was last seen at, {known[name][:12]}")
@@ -140,7 +143,36 @@ def _commit_of(source: HubSource, remembered: Path, progress: Progress) -> str:
     return commit
 
 
+def _cached(source: HubSource) -> Path:
+    """Where huggingface-hub's own cache has a repository, filled by another program of this person."""
+    folder_name = import_module("huggingface_hub.file_download").repo_folder_name
+    folder: str = folder_name(repo_id=source.repo, repo_type=_repo_type(source))
+    return Path(_hub().constants.HF_HUB_CACHE) / folder
+
+
+def _listed_offline(source: HubSource, snapshot: Path) -> list[RemoteFile]:
+    """What that cache has of a commit; its blobs bear the hashes that the hub lists. Raises DownloadError where that is
+    no whole model."""
+    names = [path.name for path in snapshot.iterdir() if path.is_file()]
+    lacks = lacking(names) + lacking_shards(snapshot)
+    if lacks:
+        raise DownloadError(
+            f"{_offline_words(source)} The cache at {snapshot} has some of it, and lacks {'; '.join(lacks)}.",
+            failure_class=FailureClass.WEIGHTS_MISSING,
+        )
+    return [_cached_file(snapshot / name) for name in needed_files(names)]
+
+
+def _cached_file(path: Path) -> RemoteFile:
+    blob = path.resolve().name
+    is_sha256 = re.fullmatch(r"[0-9a-f]{64}", blob) is not None
+    return RemoteFile(path.name, path.stat().st_size, blob if is_sha256 else "", "" if is_sha256 else blob)
+
+
 def _listed(source: HubSource, commit: str) -> list[RemoteFile]:
+    snapshot = _cached(source) / "snapshots" / commit
+    if _hub().constants.HF_HUB_OFFLINE and snapshot.is_dir():
+        return _listed_offline(source, snapshot)
     info = _repo_info(source, commit)
     siblings = {sibling.rfilename: sibling for sibling in info.siblings or []}
     lacks = lacking(name for name in siblings if "/" not in name)

@@ -116,6 +116,11 @@ class Artifact:
         return self.path / self.manifest.entry
 
     @property
+    def sha256s(self) -> Mapping[str, str]:
+        """Of each file, by its name relative to the folder."""
+        return {name: entry.sha256 for name, entry in self.manifest.files.items()}
+
+    @property
     def facts(self) -> Mapping[str, Any]:
         """What the maker found out: sizes, types, tools and their versions."""
         return self.manifest.facts

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from experiments.errors import DownloadError
 
@@ -50,13 +51,19 @@ def lacking_shards(folder: Path) -> list[str]:
     return sorted(name for name in shards if not (folder / name).is_file())
 
 
-def context_length(folder: Path) -> int | None:
-    """The tokens that a model was made for, by config.json; None where that does not say."""
+def read_config(folder: Path) -> dict[str, Any] | None:
+    """config.json; None where there is none that can be understood."""
     try:
         config = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError):
         return None
-    for part in (config, config.get("text_config")) if isinstance(config, dict) else ():
+    return config if isinstance(config, dict) else None
+
+
+def context_length(folder: Path) -> int | None:
+    """The tokens that a model was made for, by config.json; None where that does not say."""
+    config = read_config(folder)
+    for part in (config, config.get("text_config")) if config else ():
         length = part.get("max_position_embeddings") if isinstance(part, dict) else None
         if type(length) is int and length > 0:
             return length

@@ -92,6 +92,10 @@ class Campaign:
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{variant_id}-{launch}.log"
 
+    def build_log(self, variant_id: str, launch: int) -> Path:
+        """What the tools said that compiled the engine of a launch; there is none where nothing was compiled."""
+        return self.folder / "builds" / f"{variant_id}-{launch}.log"
+
     def next_launch(self, variant_id: str) -> int:
         """A number that no launch of this variant had: the log of each is kept."""
         logs = (self.folder / "servers").glob(f"{variant_id}-*.log")

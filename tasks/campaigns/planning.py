@@ -1,16 +1,18 @@
 """What a run would do: each cell with its state, before anything starts."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from engine_adapters import ADAPTERS
 from engine_adapters.base import UnsupportedVariant
 from experiments.errors import InputError, Problem
 from experiments.schema.experiment import Cell, Experiment
 from experiments.schema.failure import FailureClass
+from experiments.schema.hardware import Hardware
 from experiments.schema.load import LoadPlan
+from experiments.schema.prices import price_of
 from experiments.schema.read import catalog, nearest
 from experiments.schema.result import CellState
 from experiments.schema.variant import Variant
@@ -34,22 +36,34 @@ class PlannedCell:
         """For tables and JSON."""
         v, w = self.cell.variant, self.cell.workload
         names = {"cell_id": self.cell.id, "engine": v.engine, "engine_version": v.engine_version, "model": v.model.name}
-        more = {"quantization": str(v.quantization), "hardware": v.hardware, "workload": w.name}
+        backend = {"engine_backend": v.engine_backend} if v.engine_backend else {}
+        more = {**backend, "quantization": str(v.quantization), "hardware": v.hardware, "workload": w.name}
         why = {"state": self.state, "reason": self.reason, "stage": self.stage, "failure_class": self.failure_class}
         return {**names, **more, **why}
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What measuring would take: seconds of one worker, and GPU-hours of those cells that use GPUs."""
+    """What measuring would take: seconds of one worker, and GPU-hours of those cells that use GPUs. Dollars are (low,
+    high) of those cells whose hardware has a price; None where none has."""
 
     cells: int
     seconds: float
     gpu_hours: float
+    usd: tuple[float, float] | None = None
 
-    def body(self) -> dict[str, float]:
+    def body(self) -> dict[str, Any]:
         """For JSON."""
-        return {key: round(value, 2) for key, value in asdict(self).items()}
+        rounded = {key: round(value, 2) for key, value in asdict(self).items() if key != "usd"}
+        return rounded | {"usd": [round(value, 2) for value in self.usd] if self.usd else None}
+
+    @property
+    def money(self) -> str:
+        """ ", $1.20–3.00", or nothing."""
+        if self.usd is None:
+            return ""
+        low, high = self.usd
+        return f", ${low:.2f}" if low == high else f", ${low:.2f}–{high:.2f}"
 
 
 def check_lines(experiment: Experiment, file: str) -> None:
@@ -124,14 +138,19 @@ def _planned(cell: Cell, is_due: bool, campaign: Campaign) -> PlannedCell:
     return PlannedCell(cell, result.state.value, reason, *told)  # type: ignore[arg-type]
 
 
-def estimate(planned: Iterable[PlannedCell], plan: LoadPlan) -> Estimate:
-    """A rough one, before anything is known of the speed: each point takes its least time and half as much again."""
+def estimate(planned: Iterable[PlannedCell], plan: LoadPlan, prices: Mapping[str, float] | None = None) -> Estimate:
+    """A rough one, before anything is known of the speed: each point takes its least time and half as much again.
+    `prices` are a person's own, in dollars an hour by hardware; the catalog's stand behind them."""
     cells = [p.cell for p in planned if p.state == "to measure"]
     seconds_per_cell = seconds_on_a_launch(plan) * plan.launches
     launches = len({cell.variant.id for cell in cells}) * plan.launches
-    gpus = {name: entry["gpus"] for name, entry in catalog("hardware").items()}
-    gpu_seconds = sum(seconds_per_cell * gpus.get(cell.variant.hardware, 0) for cell in cells)
-    return Estimate(len(cells), seconds_per_cell * len(cells) + SECONDS_PER_LAUNCH * launches, gpu_seconds / 3600)
+    hardware = {name: Hardware.model_validate(entry) for name, entry in catalog("hardware").items()}
+    gpu_seconds = sum(seconds_per_cell * hardware[cell.variant.hardware].gpus for cell in cells)
+    paid = [price for cell in cells if (price := price_of(hardware[cell.variant.hardware], prices or {}))]
+    hours = seconds_per_cell / 3600
+    usd = (hours * sum(price.low for price in paid), hours * sum(price.high for price in paid)) if paid else None
+    seconds = seconds_per_cell * len(cells) + SECONDS_PER_LAUNCH * launches
+    return Estimate(len(cells), seconds, gpu_seconds / 3600, usd)
 
 
 def seconds_on_a_launch(plan: LoadPlan) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import QuantizationError
+from experiments.redaction import is_secret_name
 
 ROOT = Path(__file__).parents[2]
 LOG_LINES = 20
@@ -60,8 +61,10 @@ def _own_environment() -> dict[str, str]:
 
 
 def _tools_environment() -> dict[str, str]:
-    """Without dyno's own packages, and without the network: all that a tool reads is in the folder that it is given."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    """Without dyno's own packages, without secrets and without the network: all that a tool reads is in the folder
+    that it is given."""
+    kept_out = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    kept = {name: value for name, value in os.environ.items() if name not in kept_out and not is_secret_name(name)}
     offline = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK")
     return {**kept, **dict.fromkeys(offline, "1"), "TOKENIZERS_PARALLELISM": "false"}
 

@@ -1,13 +1,16 @@
 """One cell in full: its points with n, percentiles and intervals, a reason wherever a figure is absent, provenance."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from experiments.redaction import redacted
 from experiments.schema.result import CellResult, Distribution, PointResult, SLOAttainment
+from experiments.schema.timeline import Timeline
+from tasks.reporting.bounds_section import bounds_section
 from tasks.reporting.launches_section import launches_section
 from tasks.reporting.markup import Content, Markup, element
+from tasks.reporting.point_section import points_over_time
 from tasks.reporting.wording import load_text, number, outcome_text, slo_text
 
 RATES = (
@@ -38,8 +41,8 @@ class Notes:
         return element("ol", [element("li", text) for text in self.texts], class_="notes") if self.texts else None
 
 
-def cell_section(cell: CellResult, name: str) -> Markup:
-    """Folded until asked for."""
+def cell_section(cell: CellResult, name: str, timelines: Mapping[str, Timeline]) -> Markup:
+    """Folded until asked for. `timelines` are by the point's directory."""
     outcome = f"grade {cell.grade}" if cell.grade else outcome_text(cell)
     summary = element(
         "summary",
@@ -51,8 +54,10 @@ def cell_section(cell: CellResult, name: str) -> Markup:
         "div",
         _reasons(cell),
         _points(cell.points),
+        points_over_time(cell, timelines),
         _slos(cell),
         launches_section(cell),
+        bounds_section(cell),
         _provenance(cell),
         class_="inside",
     )
@@ -77,13 +82,14 @@ def _points(points: Sequence[PointResult]) -> Content:
     titles: list[tuple[str, str]] = [("n", "")]
     titles += [(title, unit) for _, title, unit in RATES]
     titles += [(f"{title} {figure}", "ms") for _, title, figures in LATENCIES for figure in figures]
+    titles += [("Of bound", "")] if _has_bounds(points) else []
     titles += [("Errors", "")]
     head = [
         element("th", "Load", scope="col"),
         [element("th", title, element("br"), unit, scope="col", class_="number") for title, unit in titles],
         element("th", "Validity", scope="col"),
     ]
-    rows = [_point(point, notes) for point in points]
+    rows = [_point(point, notes, with_bound=_has_bounds(points)) for point in points]
     table = element("table", element("thead", element("tr", head)), element("tbody", rows))
     return [
         element("h3", "Load points"),
@@ -92,7 +98,20 @@ def _points(points: Sequence[PointResult]) -> Content:
     ]
 
 
-def _point(point: PointResult, notes: Notes) -> Markup:
+def _has_bounds(points: Sequence[PointResult]) -> bool:
+    return any(point.bound is not None and point.bound.share is not None for point in points)
+
+
+def _bound(point: PointResult, notes: Notes) -> Markup:
+    """The share that was attained, and what binds."""
+    bound = point.bound
+    if bound is None or bound.share is None:
+        return _absent(bound.reason if bound else "it was not computed", notes)
+    binds = element("span", bound.binds or "", class_="bounds")
+    return element("td", f"{number(100 * bound.share, 2)} %", binds, class_="number")
+
+
+def _point(point: PointResult, notes: Notes, *, with_bound: bool) -> Markup:
     summary = point.summary
     role = point.point.role.replace("_", " ") + (f", launch {point.launch}" if point.launch else "")
     failed = summary.requests - summary.outcomes.get("completed", 0)
@@ -108,6 +127,7 @@ def _point(point: PointResult, notes: Notes) -> Markup:
             for name, _, figures in LATENCIES
             for figure in figures
         ],
+        _bound(point, notes) if with_bound else None,
         element("td", f"{failed:,}", class_="number"),
         element("td", valid if summary.valid else invalid),
     )

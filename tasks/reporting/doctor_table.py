@@ -1,6 +1,6 @@
 """The end of `dyno doctor` for a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -46,7 +46,14 @@ def _offer(body: Mapping[str, Any]) -> list[Text]:
     return [
         Text(f"{body['cores']} cores, shared with the null server; {stamps} stamps; {body['scheduling']} priority"),
         Text(f"offers {limits}"),
+        *_memory(body.get("memory_bandwidth", ())),
     ]
+
+
+def _memory(measured: Sequence[Mapping[str, float]]) -> list[Text]:
+    """The smallest set lies in a cache, the largest in memory."""
+    each = [f"{one['gb_per_s']:.1f} GB/s of {one['working_set_bytes'] / 2**20:.0f} MiB" for one in measured]
+    return [Text(f"reads {', '.join(each)}")] if each else []
 
 
 def _needs(body: Mapping[str, Any]) -> list[Text]:

@@ -24,7 +24,7 @@ def plan_table(rows: Sequence[Mapping[str, object]]) -> Table:
         wraps = name in ("engine", "model", "state")  # where a terminal is narrow, and no column may be squeezed out
         table.add_column(name.replace("_", " "), overflow="fold", no_wrap=not wraps, min_width=10 if wraps else None)
     for row in rows:
-        engine = f"{row['engine']} {row['engine_version']}"
+        engine = f"{row['engine']} {row['engine_version']} {row.get('engine_backend') or ''}".rstrip()
         named = (
             f"{row['state']}, {row['failure_class']} at {row['stage']}" if row.get("failure_class") else row["state"]
         )

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments.schema.result import CellResult, CellState
+from experiments.schema.timeline import Timeline
 from tasks.reporting.cell_section import cell_section
 from tasks.reporting.drawing import legend, svg
 from tasks.reporting.headlines import caveat, findings, title
@@ -36,6 +37,9 @@ certified at 20 with nothing refuted above, < 20 refuted at 20 with nothing cert
 shown and left out of every comparison.
 """
 
+Timelines = Mapping[str, Mapping[str, Timeline]]
+"""By cell and by the point's directory."""
+
 
 def write_report(
     path: Path,
@@ -45,10 +49,13 @@ def write_report(
     description: str = "",
     written_at: str = "",
     links: Mapping[str, str] | None = None,
+    timelines: Timelines | None = None,
 ) -> None:
     """`links` are lines of label and text, such as where MLflow is; an address becomes a link. Written aside and
     renamed."""
-    page = report_html(experiment, cells, description=description, written_at=written_at, links=links or {})
+    page = report_html(
+        experiment, cells, description=description, written_at=written_at, links=links or {}, timelines=timelines or {}
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".partial")
     aside.write_text(page, encoding="utf-8")
@@ -56,7 +63,13 @@ def write_report(
 
 
 def report_html(
-    experiment: str, cells: Sequence[CellResult], *, description: str, written_at: str, links: Mapping[str, str]
+    experiment: str,
+    cells: Sequence[CellResult],
+    *,
+    description: str,
+    written_at: str,
+    links: Mapping[str, str],
+    timelines: Timelines,
 ) -> str:
     """The whole page."""
     names = variant_names(cell.variant for cell in cells)
@@ -74,7 +87,7 @@ def report_html(
         summary_table(cells, names),
         [_workload(cells, workload, names) for workload in _workloads(cells)],
         _failures(cells, names),
-        _cells(cells, names),
+        _cells(cells, names, timelines),
         _closing(cells, links),
     )
     return f"<!doctype html>\n{element('html', head, element('body', main), lang='en')}\n"
@@ -157,12 +170,12 @@ def _failure(cell: CellResult, names: Mapping[str, str]) -> Markup:
     )
 
 
-def _cells(cells: Sequence[CellResult], names: Mapping[str, str]) -> Markup:
+def _cells(cells: Sequence[CellResult], names: Mapping[str, str], timelines: Timelines) -> Markup:
     return element(
         "section",
         element("h2", "Every cell, point by point"),
         element("p", "The records behind each row are in requests.parquet: every figure can be recomputed from them."),
-        [cell_section(cell, names[cell.variant.id]) for cell in cells],
+        [cell_section(cell, names[cell.variant.id], timelines.get(cell.cell_id, {})) for cell in cells],
     )
 
 

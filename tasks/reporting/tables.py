@@ -52,6 +52,8 @@ def _row(cell: CellResult) -> dict[str, Any]:
         "launches": sorted({point.launch for point in cell.points}),
         "between_launches": {name: b.model_dump(mode="json") for name, b in cell.between_launches.items()},
         "deratings": [derating.model_dump(mode="json") for derating in cell.deratings],
+        "bounds": cell.bounds.model_dump(mode="json") if cell.bounds else {"reason": cell.bound_reason},
+        "cost": cell.cost.model_dump(mode="json") if cell.cost else None,
         "validity": list(cell.reasons),
         "failure_class": cell.failure_class,
         "stage": cell.stage,

@@ -65,7 +65,13 @@ def _rates(summary: TrialSummary) -> list[Text]:
         line("achieved", summary.achieved_rps, "rps"),
         line("output", summary.output_tokens_per_s, "tokens/s"),
         Text(f"{'requests':<20}{summary.requests:>12} {outcomes}"),
+        *([Text(f"{'engine':<20} {_engine(summary)}")] if summary.engine else []),
     ]
+
+
+def _engine(summary: TrialSummary) -> str:
+    """What it told of itself in the window."""
+    return ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in summary.engine.items())
 
 
 def _slos(summary: TrialSummary) -> list[Text]:

@@ -3,6 +3,7 @@
 import contextlib
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from engine_adapters.base import LaunchSpec, RequestDialect
@@ -52,7 +53,10 @@ def running_container(
         labels=tuple(owned.items()),
     )  # fmt: skip
     served = _inside(model) if spec.served_model == "{model}" else spec.served_model
-    command = Command(run_argv(image.cli, run), client_environment(run, inherited_environment()), served, container)
+    shown = run_argv(image.cli, replace(run, name="dyno-server", labels=()))
+    command = Command(
+        run_argv(image.cli, run), client_environment(run, inherited_environment()), served, container, on_record=shown
+    )
     with serving(command, spec, dialect, port=port, log=log, leases=leases, what=what, say=say) as server:
         yield server
 

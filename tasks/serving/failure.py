@@ -108,7 +108,8 @@ def classify(
     if oom_killed and exit_status == 128 + 9:
         return Failure(Class.OUT_OF_MEMORY)
     found = _named(_lines(log_tail), (*patterns, *COMMON)) or _of_setup(error) or _of_causes(error)
-    if oom_killed and (found is None or found.failure_class in SYMPTOMS):
+    by_itself = exit_status is None or exit_status <= 128  # as a server does whose worker the kernel has ended
+    if oom_killed and by_itself and (found is None or found.failure_class in SYMPTOMS):
         return Failure(Class.OUT_OF_MEMORY)
     return found or Failure(told or _ending(error, exit_status))
 

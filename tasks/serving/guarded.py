@@ -65,10 +65,6 @@ class GuardedProcess:
         is_ours = oom_kills() > self.oom_kills_before
         return bool(told) and ("oom_killed=true" in told[-1] or (is_killed and is_ours))
 
-    def log_text(self) -> str:
-        """Its output: the beginning and the end of a long one."""
-        return read_log(self.log)
-
     def log_tail(self, lines: int = 15) -> str:
         """The last lines of its output, read from the last 32 KiB."""
         with contextlib.suppress(FileNotFoundError), self.log.open("rb") as file:
@@ -112,8 +108,9 @@ def guarded_process(
     what: str,
     grace_s: float = 5.0,
     container: Container | None = None,
+    cwd: Path | None = None,
 ) -> Iterator[GuardedProcess]:
-    """Runs `argv` until the block ends, however it ends; nothing of it is left then, nor of its `container`.
+    """Runs `argv` in `cwd` until the block ends, however it ends; nothing of it is left then, nor of its `container`.
 
     Output goes to the file `log`: an inherited pipe would outlive its reader. Raises OSError where the guard itself
     cannot start; a command that cannot start shows as exit status 127.
@@ -139,6 +136,7 @@ def guarded_process(
                 stdout=output,
                 stderr=output,
                 env=dict(env),
+                cwd=cwd or (log.parent if container else None),  # podman 4's conmon leaves a file `oom` there
                 pass_fds=(read_end,),
                 start_new_session=True,
             )

@@ -53,7 +53,7 @@ def locked_digest(reference: ImageReference, path: Path = LOCK) -> str:
     return next((image.digest for image in matches if image.digest), "")
 
 
-def resolve(images: Sequence[LockedImage], digest_of: Callable[[ImageReference], str]) -> tuple[LockedImage, ...]:
+def resolved(images: Sequence[LockedImage], digest_of: Callable[[ImageReference], str]) -> tuple[LockedImage, ...]:
     """Each with the digest that its tag has now; where the registry does not say, what was known stays known."""
     return tuple(_resolved(image, digest_of) for image in images)
 

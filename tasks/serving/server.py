@@ -31,6 +31,7 @@ class Server:
     """A server that answers. `timings_s`: seconds from the start until it listened, was healthy, gave a token.
 
     `process` is None where it was there before, and stays. `version` is what it says of itself, "" where it does not.
+    `gpus` are the UUIDs of those that it was given.
     """
 
     url: str
@@ -39,6 +40,7 @@ class Server:
     process: GuardedProcess | None
     timings_s: Mapping[str, float] = field(default_factory=dict)
     version: str = ""
+    gpus: tuple[str, ...] = ()
 
     def has_ended(self) -> bool:
         """Whether its process is gone, or nobody answers where it was attached to."""
@@ -175,12 +177,13 @@ def running_server(
 @dataclass(frozen=True, slots=True)
 class Command:
     """What is started, with which environment, under which name it serves its model. `container`, where it is the
-    client of one."""
+    client of one; `on_record` is then what a person may start again, without the name and the owner of this launch."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     served_model: str
     container: Container | None = None
+    on_record: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager
@@ -200,7 +203,7 @@ def serving(
     with guarded_process(
         command.argv, env=command.env, log=log, leases=leases, what=what, container=command.container
     ) as process:
-        server = Server(f"http://{HOST}:{port}", command.served_model, command.argv, process)
+        server = Server(f"http://{HOST}:{port}", command.served_model, command.on_record or command.argv, process)
         timings = _wait_until_ready(server, spec, dialect, started, say)
         yield replace(server, timings_s=timings, version=_told_version(server.url, spec))
 

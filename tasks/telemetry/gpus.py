@@ -1,7 +1,7 @@
-"""The GPUs of a launch through NVML: which they are, and what they say at one moment."""
+"""The GPUs of a launch through NVML: what they say at one moment."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 READINGS = (
@@ -22,20 +22,9 @@ class NoGpus(Exception):
     """Why there is nothing to read."""
 
 
-def gpus_of_launch(count: int, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The index or UUID of each GPU that a launch takes: the first of those that CUDA_VISIBLE_DEVICES leaves to see.
-
-    An index is NVML's, in the order of the PCI bus. CUDA counts so on hosts whose GPUs are all alike, and elsewhere
-    with CUDA_DEVICE_ORDER=PCI_BUS_ID; a UUID is never mistaken.
-    """
-    listed = environment.get("CUDA_VISIBLE_DEVICES")
-    if listed is None:
-        return tuple(str(index) for index in range(count))
-    return tuple(name for part in listed.split(",") if (name := part.strip()))[:count]
-
-
 class Gpus:
-    """Those of `chosen`, opened. Raises NoGpus where NVML or one of them is not there."""
+    """Those of `chosen`, each by its UUID or by NVML's index, opened. Raises NoGpus where NVML or one of them is not
+    there."""
 
     def __init__(self, chosen: tuple[str, ...]) -> None:
         try:

@@ -53,6 +53,10 @@ class Scraper:
             raise NoMetrics(f"{self._scraped.path} answered {status}")
         return read_metrics(body.decode("utf-8", "replace"), self._scraped.names, self._scraped.dialect)
 
+    def close(self) -> None:
+        """A server that serves one connection at a time serves the next one now."""
+        self._connection.close()
+
     def _ask(self) -> tuple[int, bytes]:
         """Once more where the server closed the connection since the last time."""
         try:

@@ -49,6 +49,8 @@ def point_metrics(point: PointResult) -> dict[str, float]:
     found["valid"] = float(summary.valid)
     found |= {f"gpu/{name}": value for name, value in summary.gpu.items()}
     found |= {f"engine/{name}": value for name, value in summary.engine.items()}
+    if point.bound is not None:
+        found |= {"share_of_bound": point.bound.share, "bound_output_tokens_per_s": point.bound.bound_tokens_per_s}
     return {name: float(value) for name, value in (found | _latencies(summary)).items() if value is not None}
 
 
@@ -59,6 +61,15 @@ def checkpoint_metrics(cell: CellResult) -> dict[str, float]:
     said = found if isinstance(found, Mapping) else {}
     figures = {"checkpoint_bytes": said.get("bytes"), **{name: said.get(name) for name in QUANTIZE_FIGURES}}
     return {name: float(value) for name, value in figures.items() if isinstance(value, (int, float))}
+
+
+BUILD_FIGURES = ("seconds", "tool_seconds", "peak_memory_bytes", "tool_peak_memory_bytes", "bytes")
+
+
+def build_metrics(cell: CellResult) -> dict[str, float]:
+    """What compiling its engine took and gave; empty where nothing was compiled."""
+    build = cell.provenance.get("build", {})
+    return {f"build/{name}": float(build[name]) for name in BUILD_FIGURES if build.get(name) is not None}
 
 
 def _latencies(summary: TrialSummary) -> dict[str, float | None]:
@@ -96,6 +107,7 @@ def tags(cell: CellResult) -> dict[str, str]:
         "dyno.reasons": "; ".join(cell.reasons),
         "engine": variant.engine,
         "engine_version": variant.engine_version,
+        "engine_backend": variant.engine_backend or "",
         "model": variant.model.name,
         "quantization": variant.quantization.value,
         "hardware": variant.hardware,
@@ -113,7 +125,7 @@ def run_status(state: CellState) -> str:
 def run_name(cell: CellResult) -> str:
     """What differs from cell to cell comes first: the UI cuts long names."""
     variant = cell.variant
-    engine = f"{variant.engine} {variant.engine_version}"
+    engine = " ".join(filter(None, (variant.engine, variant.engine_version, variant.engine_backend)))
     return " · ".join((variant.quantization.value, cell.workload.name, variant.model.name, engine))
 
 

@@ -20,6 +20,7 @@ from experiments.schema.result import CellResult
 from tasks.tracking.comparison_figures import comparison_metrics, comparison_name, comparison_tags
 from tasks.tracking.figures import (
     between_metrics,
+    build_metrics,
     cell_config,
     cell_description,
     cell_row,
@@ -172,6 +173,11 @@ class TrackingStore:
             for name, value in values.items():
                 self._open().set_tag(run_id, name, value)
 
+    def add_files(self, run_id: str, files: Mapping[str, Path]) -> None:
+        """Artifacts (name, file or folder) beside those that a run has. Raises PublishError."""
+        with self._publishing("take files"):
+            self._log_files(run_id, files)
+
     def sweep_dead_invocations(self) -> list[str]:
         """Ends as KILLED the runs that a dead process left RUNNING; their ids."""
         with self._publishing("end the runs of dead processes"):
@@ -319,6 +325,7 @@ def _metrics(cell: CellResult) -> "list[Metric]":
     for step, point in enumerate(cell.points):
         at = _At(_ms(point.started_at), step)
         found += [(name, value, at) for name, value in point_metrics(point).items()]
+    found += [(name, value, _At(_ms(cell.ended_at), 0)) for name, value in build_metrics(cell).items()]
     found += [(f"stage_s/{stage}", seconds, _At(_ms(cell.ended_at), 0)) for stage, seconds in cell.stages_s.items()]
     return [Metric(_key(name), value, at.ms, at.step) for name, value, at in found]
 

@@ -29,6 +29,9 @@ BASES: dict[str, Variant] = {
     "tensorrt_llm": base("tensorrt_llm", "1.2.1", Quantization.BF16, hardware="h200-sxm", runtime="container"),
     "mlc_llm": base("mlc_llm", "0.20.0", Quantization.BF16, hardware="h200-sxm"),
     "tgi": base("tgi", "3.3.7", Quantization.BF16, hardware="h200-sxm", runtime="container"),
+    "vllm": base("vllm", "0.33.0", Quantization.BF16, hardware="h200-sxm"),
+    "sglang": base("sglang", "0.5.23", Quantization.BF16, hardware="h200-sxm"),
+    "lmdeploy": base("lmdeploy", "0.18.0", Quantization.BF16, hardware="h200-sxm"),
     "endpoint": base("endpoint", "1.0", Quantization.BF16, runtime="endpoint", endpoint_url="http://127.0.0.1:8000"),
 }
 CHANGES: dict[str, Any] = {
@@ -49,6 +52,8 @@ CHANGES: dict[str, Any] = {
     "prefix_cache": True,
     "chunked_prefill": True,
     "speculative_tokens": 3,
+    "speculative_method": "eagle3",
+    "speculative_model": "some/draft",
     "cpu_threads": 3,
     "dummy_weights": True,
     "trust_remote_code": True,
@@ -93,6 +98,13 @@ def test_no_field_is_silently_ignored(adapter: EngineAdapter, field: str) -> Non
     except UnsupportedVariant:
         return  # refusing is honest; ignoring is not
     assert said != whole(adapter, base)
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=lambda adapter: adapter.name)
+def test_a_way_to_speculate_without_a_number_of_tokens_is_refused(adapter: EngineAdapter) -> None:
+    with pytest.raises(UnsupportedVariant) as refused:
+        adapter.launch_spec(BASES[adapter.name].model_copy(update={"speculative_method": "ngram"}))
+    assert refused.value.field == "speculative_method"
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=lambda adapter: adapter.name)

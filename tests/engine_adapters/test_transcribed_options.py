@@ -131,6 +131,22 @@ def test_a_compiled_engine_is_refused_after_the_last_release_that_has_one(versio
     assert refused.value.field == "engine_backend"
 
 
+def test_tuned_flags_are_those_that_the_releases_guide_gives_for_the_model_and_its_precision() -> None:
+    base = next(v for v in variants("tensorrt_llm") if v.engine_backend == "tensorrt")
+    tuned = base.model_copy(update={"engine_profile": "tuned", "tensor_parallel": 2})
+
+    def flags(**changes: Any) -> set[str]:
+        build = ADAPTERS["tensorrt_llm"].build_spec(tuned.model_copy(update=changes))
+        assert build
+        return {"--multiple_profiles", "--gemm_plugin", "--reduce_fusion"} & set(build.commands[-1])
+
+    assert flags() == {"--multiple_profiles", "--gemm_plugin", "--reduce_fusion"}
+    assert flags(tensor_parallel=1) == {"--multiple_profiles", "--gemm_plugin"}
+    assert flags(quantization=Quantization.FP8) == {"--multiple_profiles", "--reduce_fusion"}
+    assert flags(model=MODELS[2]) == {"--multiple_profiles", "--gemm_plugin"}
+    assert flags(engine_profile="default") == set()
+
+
 def test_a_tokenizer_comes_with_a_compiled_engine_and_its_weights_are_cut_for_its_gpus() -> None:
     base = next(v for v in variants("tensorrt_llm") if v.engine_backend == "tensorrt")
     adapter = ADAPTERS["tensorrt_llm"]

@@ -5,7 +5,7 @@ import json
 import shutil
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine_adapters.base import LaunchSpec
@@ -36,7 +36,6 @@ class Breakage:
     env: tuple[tuple[str, str], ...] = ()
     memory_gib: float = 0.0
     start_timeout_s: float = 120.0
-    full_disk: str = field(default="")
 
     def spec(self, spec: LaunchSpec) -> LaunchSpec:
         """The launch as it is to fail."""

@@ -138,6 +138,21 @@ def test_published_figures_can_be_recomputed_from_the_raw_records(measured: tupl
         assert {row["cached_tokens"] for row in done} <= {0, None}
 
 
+def test_the_engines_own_account_lies_beside_each_trial(measured: tuple[Store, dict[str, Any]]) -> None:
+    """Its counter of generated tokens and the records agree: what it generated is what arrived."""
+    store, _ = measured
+    for folder, trial in points_of(store):
+        assert trial["summary"]["reasons"]["energy_j"] == "no GPU: this launch takes none"
+        told = pq.read_table(folder / "engine_metrics.parquet").to_pylist()
+        rows = pq.read_table(folder / "requests.parquet").to_pylist()
+        start, end = trial["window_ns"]
+        assert min(row["at_ns"] for row in told) < start < end < max(row["at_ns"] for row in told)
+        generated = [row["value"] for row in told if row["name"] == "output_tokens"]
+        assert generated[-1] - generated[0] == sum(row["output_tokens"] or 0 for row in rows)
+    report = (store.folder / "home/campaigns/tiny/1/report.html").read_text()
+    assert report.count('<details class="point">') == len(points_of(store))
+
+
 def test_mlflow_holds_an_invocation_its_cells_and_their_launches(measured: tuple[Store, dict[str, Any]]) -> None:
     from mlflow import MlflowClient
 

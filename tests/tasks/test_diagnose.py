@@ -1,8 +1,12 @@
-"""Servers broken in many ways: real processes, each of which comes out with its class and the lines that tell it."""
+"""Servers that are broken in many ways: real processes; each comes out with its class and the lines that tell it."""
 
+import contextlib
+import http.server
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +17,7 @@ from experiments.schema.failure import FailureClass
 from experiments.schema.variant import Variant
 from tasks.diagnose import Diagnosis, diagnose
 from tasks.serving.lease import session_members
-from tasks.serving.server import running_server
+from tasks.serving.server import HOST, attached_server, running_server
 
 C = FailureClass
 SERVER = """
@@ -66,13 +70,7 @@ def failure_of(
 @pytest.mark.parametrize(
     ("do", "expected", "says"),
     [
-        ("self.answer(500, {'error': 'boom'})", C.WRONG_OUTPUT, "http 500"),
-        ("self.answer(200, {'object': 'error'})", C.WRONG_OUTPUT, "no choices"),
-        ("self.answer(200, b'no json')", C.WRONG_OUTPUT, "no choices"),
-        ("self.answer(200, [1, 2])", C.WRONG_OUTPUT, "no choices"),
-        ("self.answer(400, {'error': 'no'})", C.WRONG_OUTPUT, "http 400"),
         ("time.sleep(60)", C.TIMEOUT, "not ready within"),
-        ("print('CUDA out of memory', flush=True); self.answer(500, {})", C.OUT_OF_MEMORY, "http 500"),
         ("os._exit(0)", C.CRASHED, "ended with status 0"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", C.CRASHED, "SIGSEGV"),
         ("os.abort()", C.CRASHED, "SIGABRT"),
@@ -83,10 +81,67 @@ def failure_of(
 def test_a_server_that_listens_and_gives_no_token(
     tmp_path: Path, variant: Variant, do: str, expected: FailureClass, says: str
 ) -> None:
-    error, found = failure_of(tmp_path, variant, SERVER, "{port}", do, start_timeout_s=1.0)
+    limit_s = 1.0 if expected is C.TIMEOUT else 20.0
+    error, found = failure_of(tmp_path, variant, SERVER, "{port}", do, start_timeout_s=limit_s)
     assert found["failure_class"] is expected
     assert says in str(error)
     assert error.stage == "launch"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "says"),
+    [
+        (500, b'{"error": "boom"}', "http 500"),
+        (503, b"<html>busy</html>", "http 503"),
+        (400, b'{"error": "no"}', "http 400"),
+        (401, b"{}", "http 401"),
+        (200, b'{"object": "error"}', "no choices"),
+        (200, b'{"choices": []}', "no choices"),
+        (200, b"no json", "no choices"),
+        (200, b"[1, 2]", "no choices"),
+        (200, bytes(range(256)), "no choices"),
+        (200, b"", "no choices"),
+    ],
+)
+def test_a_server_that_answers_something_else_than_a_token(
+    tmp_path: Path, variant: Variant, status: int, body: bytes, says: str
+) -> None:
+    log = tmp_path / "server.log"
+    with answering(status, body) as url, pytest.raises(DynoError, match=says) as raised:
+        attached_server(
+            LaunchSpec(argv=(), url=url, start_timeout_s=0.2), RequestDialect(), log=log, say=lambda _: None
+        )
+    assert diagnose(raised.value, variant, log)["failure_class"] is C.WRONG_OUTPUT
+
+
+@contextlib.contextmanager
+def answering(status: int, body: bytes) -> Iterator[str]:
+    """A server that is healthy, and has one answer to each request."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer((HOST, 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://{HOST}:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Models from a hub: huggingface-hub as it is, against a small hub on loopback."""
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -284,6 +285,32 @@ def test_what_another_program_has_in_its_cache_is_not_fetched_again(hub: Any, st
     (snapshot / "model.safetensors").write_bytes(WEIGHTS)
     assert report_of(start("org/open@main"))["was_made"]
     assert hub.asked_for("model.safetensors") == []
+
+
+def cache_of_another_program(home: Path, *names: str) -> None:
+    """As huggingface-hub lays it out: blobs by hash, a snapshot of links, and what the branch was."""
+    repo = home / "hub" / "models--org--open"
+    snapshot = repo / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True, exist_ok=True)
+    for folder in ("blobs", "refs"):
+        (repo / folder).mkdir(exist_ok=True)
+    (repo / "refs" / "main").write_text(COMMIT)
+    for name in names:
+        blob = repo / "blobs" / hashlib.sha256(FILES[name]).hexdigest()
+        blob.write_bytes(FILES[name])
+        (snapshot / name).symlink_to(blob)
+
+
+def test_offline_the_cache_of_another_program_is_enough(hub: Any, start: Start, tmp_path: Path) -> None:
+    cache_of_another_program(tmp_path / "hf-home", "config.json", "tokenizer.json")
+    report = report_of(start("org/open@main", HF_HUB_OFFLINE="1"))
+    assert "lacks any *.safetensors file" in report["message"]
+    cache_of_another_program(tmp_path / "hf-home", "model.safetensors", "chat_template.jinja")
+    report = report_of(start("org/open@main", HF_HUB_OFFLINE="1"))
+    assert report["was_made"]
+    assert all((Path(report["path"]) / name).read_bytes() == FILES[name] for name in NEEDED)
+    assert hub.asked == []
+    assert report_of(start("org/open@main"))["key"] == report["key"], "the same artifact as from the hub itself"
 
 
 def test_the_hub_is_not_told_what_is_installed_here(hub: Any, start: Start, tmp_path: Path) -> None:

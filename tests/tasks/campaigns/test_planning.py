@@ -40,3 +40,14 @@ def test_a_schema_needs_an_engine_that_takes_one(variant: Variant) -> None:
     refused = refusal(Variant.model_validate(other), asked)
     assert refused is not None
     assert "takes no JSON schema on chat" in refused[1]
+
+
+def test_an_engine_that_cannot_be_held_to_a_length_is_refused_for_the_workloads_that_hold_to_one(
+    variant: Variant,
+) -> None:
+    tgi = {"engine": "tgi", "engine_version": "3.3.7", "quantization": "bf16", "model": variant.model}
+    on_a_gpu = Variant.model_validate(tgi | {"hardware": "h100-sxm", "runtime": "container"})
+    refused = refusal(on_a_gpu, workload())
+    assert refused is not None
+    assert "ignore_eos is false for every request" in refused[1]
+    assert refusal(on_a_gpu, workload(output_tokens={"kind": "natural", "max": 100})) is None

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from engine_adapters.base import LaunchSpec, RequestDialect
-from experiments.errors import LaunchError, PullError, ServerDied, WrongVersion
+from experiments.errors import LaunchError, PullError, ServerDied, SetupError, WrongVersion
 from tasks.serving import container_server
 from tasks.serving.container_cli import default_limits, find_cli, reap_containers
 from tasks.serving.container_server import running_container
@@ -101,6 +101,7 @@ def test_a_server_in_a_container_answers_and_leaves_nothing(tmp_path: Path, imag
         assert server.process.container is not None
         assert containers() == [*before, server.process.container.name]
         assert f"localhost/dyno-stand-in@{image.digest}" in server.argv
+        assert "--label" not in server.argv  # who starts this by hand is no owner that has gone
     assert containers() == before
     assert list((tmp_path / "leases").iterdir()) == []
     assert server.url in (tmp_path / "server.log").read_text()
@@ -183,9 +184,9 @@ import sys, time
 from pathlib import Path
 from tests.tasks.serving.test_container_podman import SERVES, running, spec_of
 from tasks.serving.container_cli import find_cli
-from tasks.serving.images import engine_image
+from tasks.serving.images import EngineImage
 folder = Path(sys.argv[1])
-with running(folder, engine_image(find_cli(), sys.argv[2], print), spec_of(*SERVES)) as server:
+with running(folder, EngineImage(find_cli(), sys.argv[2], sys.argv[2], "", ""), spec_of(*SERVES)) as server:
     print(server.process.container.name, server.process.guard.pid, flush=True)
     time.sleep(600)
 """
@@ -230,6 +231,7 @@ def test_what_survives_owner_and_guard_is_found_by_its_lease(tmp_path: Path, ima
         assert list(leases(tmp_path / "leases")) == []
 
 
+@pytest.mark.engines
 def test_what_no_lease_names_any_more_is_found_by_its_labels(tmp_path: Path, image: EngineImage) -> None:
     with owned(tmp_path) as (owner, name, guard):
         assert reap_containers(image.cli, lambda _: None) == []
@@ -282,6 +284,7 @@ def test_an_exit_status_comes_out_of_the_container(tmp_path: Path, image: Engine
     assert "no such weights" in raised.value.log_excerpt
 
 
+@pytest.mark.engines
 def test_a_port_that_is_taken_is_in_the_log(
     tmp_path: Path, image: EngineImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,7 +301,12 @@ def test_a_port_that_is_taken_is_in_the_log(
 
 
 @pytest.mark.parametrize(
-    "asked", ["localhost/no-such-image:1", f"localhost/dyno-stand-in@sha256:{'0' * 64}", "127.0.0.1:9/there/is:none"]
+    "asked",
+    [
+        "localhost/no-such-image:1",
+        pytest.param(f"localhost/dyno-stand-in@sha256:{'0' * 64}", marks=pytest.mark.engines),
+        pytest.param("127.0.0.1:9/there/is:none", marks=pytest.mark.engines),
+    ],
 )
 def test_an_image_that_cannot_be_had_is_said(asked: str, image: EngineImage) -> None:
     said: list[str] = []
@@ -315,9 +323,9 @@ def test_the_client_that_answers_is_taken(image: EngineImage, tmp_path: Path) ->
     write_program(mute / "docker", "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
     assert find_cli({"PATH": f"{renamed}:/usr/bin"}).flavour == "podman"
     assert find_cli({"PATH": f"{mute}:{Path(image.cli.path).parent}"}) == image.cli
-    with pytest.raises(LaunchError, match="Cannot connect to the Docker daemon"):
+    with pytest.raises(SetupError, match="Cannot connect to the Docker daemon"):
         find_cli({"PATH": str(mute), "DYNO_CONTAINER_CLI": "docker"})
-    with pytest.raises(LaunchError, match="nerdctl is not on PATH"):
+    with pytest.raises(SetupError, match="nerdctl is not on PATH"):
         find_cli({"PATH": "/usr/bin", "DYNO_CONTAINER_CLI": "nerdctl"})
 
 

@@ -31,7 +31,6 @@ def nvml_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def stand_in_gpus(nvml_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GpuLines:
     """Says what the stand-in tells from now on: a tuple as IDLE for each GPU."""
-    pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
     told = tmp_path / "gpus"
     monkeypatch.setenv("LD_LIBRARY_PATH", str(nvml_folder))
     monkeypatch.setenv("STAND_IN_NVML", str(told))

@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pynvml
 import pytest
 
-from tasks.telemetry.gpus import gpus_of_launch
 from tasks.telemetry.record import GPU_SCHEMA, THROTTLE_REASONS, Telemetry, read_telemetry
 from tasks.telemetry.scrape import NoMetrics, Scraped, Scraper
 from tasks.telemetry.watch import Watched, watching
@@ -81,25 +81,15 @@ def test_a_gpu_that_is_not_there_is_a_reason(stand_in_gpus: GpuLines, tmp_path: 
 
 
 def test_without_a_driver_there_is_a_reason(tmp_path: Path) -> None:
-    pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
     telemetry = seen_during(Watched(gpus=("0",)), tmp_path)
     assert telemetry.gpu is None
     assert "NVML Shared Library Not Found" in telemetry.gpu_reason
 
 
 def test_throttle_reasons_are_nvmls_own_bits() -> None:
-    pynvml = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
     theirs = ("GpuIdle", "ApplicationsClocksSetting", "SwPowerCap", "HwSlowdown", "SyncBoost", "SwThermalSlowdown",
               "HwThermalSlowdown", "HwPowerBrakeSlowdown", "DisplayClockSetting")  # fmt: skip
     assert list(THROTTLE_REASONS) == [getattr(pynvml, f"nvmlClocksEventReason{name}") for name in theirs]
-
-
-def test_only_the_gpus_that_the_launch_may_see_are_its_own() -> None:
-    assert gpus_of_launch(2, {}) == ("0", "1")
-    assert gpus_of_launch(2, {"CUDA_VISIBLE_DEVICES": "3, 5,6"}) == ("3", "5")
-    assert gpus_of_launch(1, {"CUDA_VISIBLE_DEVICES": "GPU-abc,GPU-def"}) == ("GPU-abc",)
-    assert gpus_of_launch(4, {"CUDA_VISIBLE_DEVICES": ""}) == ()
-    assert gpus_of_launch(0, {"CUDA_VISIBLE_DEVICES": "0"}) == ()
 
 
 def test_metrics_are_read_over_one_connection_before_and_after(engine: FakeEngine, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from mlflow.entities import Run
 
 from experiments.errors import PublishError
 from experiments.schema.result import CellResult, CellState
+from tasks.tracking.figures import build_metrics
 from tasks.tracking.mlflow_store import TrackingStore
 
 MakeCell = Callable[..., CellResult]
@@ -94,6 +95,16 @@ def test_load_points_are_steps_and_headlines_are_not(published: TrackingStore) -
         assert run.data.metrics["saturation_rps"] == 20.0
         assert run.data.metrics["saturation_output_tokens_per_s"] == 320.0
         assert run.data.metrics["capacity_rps/ttft_p95_300ms"] == 15.0
+
+
+def test_what_a_checkpoint_is_and_took_are_metrics(store: TrackingStore, cell: MakeCell) -> None:
+    made = {"key": "k", "bytes": 5000, "quantize_seconds": 12.5, "quantize_peak_bytes": 7_000_000, "tools": {"a": "1"}}
+    result = cell(provenance={"checkpoint": made})
+    store.publish_cell(result)
+    metrics = runs(store, "launch")[0].data.metrics
+    figures = ("checkpoint_bytes", "quantize_seconds", "quantize_peak_bytes")
+    assert [metrics[name] for name in figures] == [5000.0, 12.5, 7_000_000.0]
+    assert "quantize_peak_gpu_bytes" not in metrics
 
 
 def test_an_absent_figure_is_not_logged(published: TrackingStore) -> None:
@@ -180,6 +191,23 @@ def test_the_run_ends_as_the_cell_did(store: TrackingStore, cell: MakeCell, stat
     assert run.data.tags["dyno.cause"] == "ran out of memory"
 
 
+def test_a_failed_cell_is_found_by_its_class_and_stage_and_takes_files_later(
+    store: TrackingStore, cell: MakeCell, tmp_path: Path
+) -> None:
+    failed = cell(state="failed", stage="launch", cause="it ended", failure_class="out_of_memory", points=())
+    run_id = store.publish_cell(failed, invocation_run_id="", files={})
+    traces = tmp_path / "traces"
+    traces.mkdir()
+    (traces / "rank0.json.gz").write_bytes(b"x")
+    store.add_files(run_id, {"profiles/profile-1": traces})
+    client = MlflowClient(tracking_uri=store.uri)
+    tags = client.get_run(run_id).data.tags
+    assert (tags["failure_class"], tags["stage"]) == ("out_of_memory", "launch")
+    assert [file.path for file in client.list_artifacts(run_id, "profiles/profile-1")] == [
+        "profiles/profile-1/rank0.json.gz"
+    ]
+
+
 def test_what_a_dead_process_left_running_is_killed(store: TrackingStore, cell: MakeCell) -> None:
     program = (
         "import os, sys; from pathlib import Path; from tasks.tracking.mlflow_store import TrackingStore\n"
@@ -244,3 +272,10 @@ def test_importing_the_store_imports_no_mlflow() -> None:
     program = "import sys, tasks.tracking.mlflow_store; print('mlflow' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "False"
+
+
+def test_what_compiling_an_engine_took_is_a_figure_of_its_cells(cell: MakeCell) -> None:
+    build = {"seconds": 93.5, "tool_seconds": 98.0, "peak_memory_bytes": 2**30, "tool_peak_memory_bytes": None}
+    found = build_metrics(cell(provenance={"build": build | {"steps": []}}))
+    assert found == {"build/seconds": 93.5, "build/tool_seconds": 98.0, "build/peak_memory_bytes": 2.0**30}
+    assert build_metrics(cell()) == {}

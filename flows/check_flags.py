@@ -1,0 +1,60 @@
+"""Every flag that we emit, against the real parsers of engine releases: `make check-flags`, or a deployment."""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from prefect import flow
+
+from engine_adapters import ADAPTERS
+from experiments.errors import EXIT_MEASUREMENT, DynoError, InputError
+from tasks.campaigns.home import open_home
+from tasks.check_flags import check_flags, check_release
+from tasks.flags.report import FlagCheck
+from tasks.flags.table import known_versions
+
+
+def releases_of(words: Sequence[str]) -> list[tuple[str, str]]:
+    """`engine==version` each; none names all that have a table made of a wheel. Raises InputError."""
+    engines = [name for name, adapter in ADAPTERS.items() if adapter.option_source]
+    if not words:
+        return [(name, version) for name in engines for version in known_versions(name)]
+    found = [(name, version) for name, _, version in (word.partition("==") for word in words)]
+    if wrong := [name for name, version in found if name not in engines or not version]:
+        raise InputError(f"{', '.join(wrong)}: write engine==version, with one of {', '.join(engines)}")
+    return found
+
+
+@flow(name="check-flags", persist_result=False)
+def check_flags_of(releases: list[str]) -> list[FlagCheck]:
+    """All of them, whatever the first one finds; the environment and the wheels are kept in the store."""
+    home = open_home()
+    folders = (home.environments, home.root / "parsers")
+    return [check_flags(engine, version, *folders) for engine, version in releases_of(releases)]
+
+
+def lines_of(check: FlagCheck) -> list[str]:
+    """For people: one line where all is well."""
+    problems = [f"  {changed}: {said}" for changed, said in check.problems]
+    verdict = f"{len(problems)} refused" if problems else "all taken"
+    head = f"{check.engine} {check.version}: {check.commands} commands with {check.options} options, {verdict}"
+    return [f"{head} ({check.parser})", *problems]
+
+
+def main(words: Sequence[str]) -> int:
+    """Without Prefect's server: one process, one release after another."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    home, refused = open_home(), False
+    for engine, version in releases_of(words):
+        check = check_release(engine, version, environments=home.environments, wheels=home.root / "parsers")
+        print("\n".join(lines_of(check)), flush=True)
+        refused |= bool(check.problems)
+    return EXIT_MEASUREMENT if refused else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except DynoError as error:
+        print(error.message, error.log_excerpt, sep="\n", file=sys.stderr)
+        sys.exit(error.exit_code)
