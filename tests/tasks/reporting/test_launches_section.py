@@ -20,7 +20,7 @@ def test_intervals_deratings_warm_ups_and_buckets_are_shown(cells: list[CellResu
             "warm_ups": (WarmUpResult(launch=4, is_steady=False, seconds=60),),
         }
     )
-    shown = str(cell_section(rich, "f16"))
+    shown = str(cell_section(rich, "f16", {}))
     for text in (
         "15.1–24.9 (n = 3)",
         "launch 4 and 5",
@@ -34,6 +34,6 @@ def test_intervals_deratings_warm_ups_and_buckets_are_shown(cells: list[CellResu
     (row,) = result_rows([rich])
     assert row["between_launches"]["saturation_rps"]["high"] == 24.9
     assert between_metrics(rich)["saturation_rps/low"] == 15.1
-    plain = str(cell_section(cell, "f16"))
+    plain = str(cell_section(cell, "f16", {}))
     assert "Between launches" not in plain
     assert "constant arrivals" not in plain
