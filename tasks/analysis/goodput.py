@@ -94,8 +94,8 @@ def held_against(columns: Columns, slo: SLO) -> Held:
     samples = latency[~np.isnan(latency)]
     if not len(samples):
         return _nothing(f"no request has a {slo.metric}")
-    worth = [count(samples, slo.percentile / 100) for count in (effective_n_at, cautious_n_at)]
-    return Held(samples, np.isnan(latency) | (latency < slo.bound_ms), *worth)
+    met, quantile = np.isnan(latency) | (latency < slo.bound_ms), slo.percentile / 100
+    return Held(samples, met, effective_n_at(samples, quantile), cautious_n_at(samples, quantile))
 
 
 def _held_tokens(columns: Columns, slo: SLO) -> Held:
