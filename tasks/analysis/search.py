@@ -224,7 +224,7 @@ def _rate(state: Search, resolution: float, most_s: float, *, is_below: bool) ->
         if (rate < state.crossing) == is_below and window_s * TWICE > most_s
     ]
     if in_vain:
-        step = max(step, 1.5 * max(in_vain) if gap == inf else (max(in_vain) + gap) / 2)
+        step = max(step, TWICE * max(in_vain) if gap == inf else (max(in_vain) + gap) / 2)
     if not is_below and gap == inf and state.crossing * exp(step) > state.ceiling:
         return state.ceiling * max(BEYOND, exp(1.5 * max(in_vain, default=0.0)))
     return state.crossing * exp(-step if is_below else step)
