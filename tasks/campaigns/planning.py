@@ -67,8 +67,8 @@ class Estimate:
 
 
 def check_lines(experiment: Experiment, file: str) -> None:
-    """Raises InputError for each line of `variants` of which no cell can run, excluded ones not counted, and for hardware
-    that nobody knows."""
+    """Raises InputError for each line of `variants` of which no cell can run, excluded ones not counted, and for
+    hardware that nobody knows."""
     problems = [*_unknown_hardware(experiment, file)]
     cells = experiment.cells()
     for index in range(len(experiment.variants)):
