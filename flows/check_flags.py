@@ -43,7 +43,7 @@ def lines_of(check: FlagCheck) -> list[str]:
 
 def main(words: Sequence[str]) -> int:
     """Without Prefect's server: one process, one release after another."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     home, refused = open_home(), False
     for engine, version in releases_of(words):
         check = check_release(engine, version, environments=home.environments, wheels=home.root / "parsers")

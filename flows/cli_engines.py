@@ -22,13 +22,19 @@ def release_difference(engine: str, old: str, new: str) -> dict[str, Any]:
 
 
 def change_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """For a table: what we emit first."""
+    """For a table: what we emit first, and of two lists only what is not in the other."""
     changes = sorted(found["changes"], key=lambda row: (not row["emitted"], row["kind"], row["option"]))
-    keys = ("kind", "option", "before", "after")
-    return [{key: _short(row[key]) for key in keys} | {"ours": "yes" if row["emitted"] else ""} for row in changes]
+    return [
+        {"kind": row["kind"], "option": row["option"]}
+        | {"before": _only(row["before"], row["after"]), "after": _only(row["after"], row["before"])}
+        | {"ours": "yes" if row["emitted"] else ""}
+        for row in changes
+    ]
 
 
-def _short(value: Any) -> str:
-    """Lists of choices are long: their difference is in the JSON."""
-    text = "" if value is None else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+def _only(value: Any, other: Any) -> str:
+    if isinstance(value, tuple | list) and isinstance(other, tuple | list):
+        return ", ".join(str(one) for one in value if one not in other)
+    if isinstance(value, tuple | list):
+        return f"{len(value)} values"
+    return "" if value is None else str(value)

@@ -109,12 +109,12 @@ def _planned_container(cell_id: str, variant: Variant, spec: LaunchSpec) -> dict
     image = EngineImage(ContainerCLI("docker", "docker", ""), spec.image, spec.image, "", "")
     gpus = tuple(map(str, range(spec.gpus)))
     run = container_run(
-        spec, image, "dyno-server", model=Path("CHECKPOINT"), files=Path("FILES"), port=8000, gpus=gpus,
+        spec, image, "dyno-server", model=Path("/CHECKPOINT"), files=Path("/FILES"), port=8000, gpus=gpus,
         limits=Limits(), labels=(),
     )  # fmt: skip
     note = (
-        "not measured yet: CHECKPOINT is what `dyno run` makes, as an absolute path, and so is FILES, where there is "
-        "one; `dyno run` starts the image by its digest, with limits of this machine and labels that name their owner"
+        "not measured yet: /CHECKPOINT is what `dyno run` makes, and so is /FILES, where there is one; it starts the "
+        "image by its digest, with limits of this machine and labels that name their owner"
     )
     argv, notes = list(run_argv(image.cli, run)), [note, *_before(variant, spec)]
     return {"cell_id": cell_id, "argv": argv, "env": _environment(variant), "notes": notes}

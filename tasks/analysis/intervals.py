@@ -11,6 +11,11 @@ SIDE = 0.025
 """What a two-sided 95 % interval leaves on each side."""
 
 
+TAIL = 4
+"""Times the share above a quantile: with twice, the interval of a p95 near the knee covers 89 of 100 times; with all
+ranks, a common rise and fall below costs what it should not."""
+
+
 def binomial_cdf(n: int, probability: float) -> Floats:
     """P(B ≤ k) for k = 0 … n, B binomial; 0 < probability < 1."""
     log_factorial = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, n + 1)))))
@@ -159,3 +164,15 @@ def effective_n_at(series: Floats, quantile: float) -> int:
     ordered = np.sort(series)
     threshold = ordered[max(0, int(np.ceil(quantile * len(ordered))) - 1)] if len(ordered) else 0.0
     return effective_n((series > threshold).astype(np.float64))
+
+
+def cautious_n_at(series: Floats, quantile: float) -> int:
+    """As `effective_n_at`, or fewer: rare ones show their own clustering badly, so the ranks are looked at too, as far
+    down as four times the share above the quantile. What is slow by chance near the knee is seen there as well; of a
+    queue that grows for ever it leaves three or four, which is why nothing is refuted by it."""
+    n = len(series)
+    if not n:
+        return 0
+    ranks = np.searchsorted(np.sort(series), series, side="left").astype(np.float64)
+    tail = np.maximum(ranks, (1 - TAIL * (1 - quantile)) * n)
+    return min(effective_n_at(series, quantile), effective_n(tail))

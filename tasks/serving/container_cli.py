@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.errors import LaunchError
+from experiments.errors import LaunchError, SetupError
 from tasks.serving.container import MOST_PROCESSES, ContainerCLI, Flavour, Limits
 from tasks.serving.lease import Container, is_left_behind
 
@@ -23,7 +23,7 @@ MEMORY_SHARE = 0.95
 def find_cli(environ: Mapping[str, str] = os.environ) -> ContainerCLI:
     """DYNO_CONTAINER_CLI (a name or a path), else the first of docker and podman that answers.
 
-    Raises LaunchError with what each of them said."""
+    Raises SetupError with what each of them said."""
     named = environ.get("DYNO_CONTAINER_CLI", "")
     refusals = []
     for name in (named,) if named else KNOWN:
@@ -35,7 +35,7 @@ def find_cli(environ: Mapping[str, str] = os.environ) -> ContainerCLI:
         if isinstance(found, ContainerCLI):
             return found
         refusals.append(f"{path}: {found}")
-    raise LaunchError(
+    raise SetupError(
         f"no container can be started here: {'; '.join(refusals)}. Install docker or podman, or name one in "
         "DYNO_CONTAINER_CLI; runtime: environment needs neither."
     )

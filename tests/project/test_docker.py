@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.serving.image_lock import read_lock
+from engine_adapters import ADAPTERS
+from experiments.schema.model import Model, SyntheticSource
+from experiments.schema.variant import Quantization, Variant
+from tasks.serving.image_lock import LockedImage, read_lock
 from tasks.serving.image_reference import ImageReference
 
 ROOT = Path(__file__).parents[2]
@@ -131,3 +134,18 @@ def test_images_are_locked_once_each_and_by_tag() -> None:
     references = [ImageReference.parse(image.reference) for image in images]
     assert len(set(references)) == len(references) == 5
     assert all(not reference.digest and reference.tag not in FLOATING for reference in references)
+
+
+@pytest.mark.parametrize("image", read_lock(DOCKER / "images.lock"), ids=lambda image: image.engine)
+def test_a_locked_image_is_the_one_that_the_engine_is_started_from(image: LockedImage) -> None:
+    model = Model(name="m", source=SyntheticSource(kind="synthetic"))
+    variant = Variant(
+        engine=image.engine,
+        engine_version=image.version,
+        model=model,
+        quantization=Quantization.BF16,
+        runtime="container",
+        hardware="h100-sxm",
+    )
+    spec = ADAPTERS[image.engine].launch_spec(variant)
+    assert ImageReference.parse(spec.image) == ImageReference.parse(image.reference)

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from engine_adapters.base import LaunchSpec, RequestDialect
-from experiments.errors import LaunchError, PullError, ServerDied, WrongVersion
+from experiments.errors import LaunchError, PullError, ServerDied, SetupError, WrongVersion
 from tasks.serving import container_server
 from tasks.serving.container_cli import default_limits, find_cli, reap_containers
 from tasks.serving.container_server import running_container
@@ -323,9 +323,9 @@ def test_the_client_that_answers_is_taken(image: EngineImage, tmp_path: Path) ->
     write_program(mute / "docker", "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
     assert find_cli({"PATH": f"{renamed}:/usr/bin"}).flavour == "podman"
     assert find_cli({"PATH": f"{mute}:{Path(image.cli.path).parent}"}) == image.cli
-    with pytest.raises(LaunchError, match="Cannot connect to the Docker daemon"):
+    with pytest.raises(SetupError, match="Cannot connect to the Docker daemon"):
         find_cli({"PATH": str(mute), "DYNO_CONTAINER_CLI": "docker"})
-    with pytest.raises(LaunchError, match="nerdctl is not on PATH"):
+    with pytest.raises(SetupError, match="nerdctl is not on PATH"):
         find_cli({"PATH": "/usr/bin", "DYNO_CONTAINER_CLI": "nerdctl"})
 
 
