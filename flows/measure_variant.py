@@ -52,7 +52,9 @@ SPOILED = frozenset({FailureClass.TIMEOUT, FailureClass.WRONG_OUTPUT, FailureCla
 """After such a failure of one cell the next gets another launch, even where the server still runs."""
 
 
-@flow(name="measure-variant", flow_run_name="{order.variant.engine} {order.variant.model.name}", persist_result=False)
+@flow(
+    name="measure-variant", flow_run_name="{order.variant.engine_name} {order.variant.model.name}", persist_result=False
+)
 def measure_variant(run: ExperimentOrder, order: VariantOrder) -> State[Any]:
     """Every cell of the order ends with a result on disk; the state says how many failed."""
     log.info("%s", order.variant.label, extra={"heading": True})

@@ -57,11 +57,13 @@ def load_text(point: PointResult) -> str:
 
 
 def variant_names(variants: Iterable[Variant]) -> dict[str, str]:
-    """By variant id: the fields in which the variants differ, or the quantization where there is only one."""
+    """By variant id: the fields in which the variants differ, or the quantization where there is only one; a stand-in is
+    always named as one."""
     every = list({variant.id: variant for variant in variants}.values())
     facts = {variant.id: _facts(variant) for variant in every}
     differing = [field for field in _fields(facts.values()) if len({f.get(field) for f in facts.values()}) > 1]
-    shown = differing or ["quantization"]
+    stood_in = ["engine"] if any(variant.stand_in for variant in every) and "engine" not in differing else []
+    shown = [*stood_in, *(differing or ["quantization"])]
     return {
         id_: " · ".join(fact[field] for field in shown if fact.get(field)) or "default" for id_, fact in facts.items()
     }
