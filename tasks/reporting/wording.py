@@ -57,8 +57,8 @@ def load_text(point: PointResult) -> str:
 
 
 def variant_names(variants: Iterable[Variant]) -> dict[str, str]:
-    """By variant id: the fields in which the variants differ, or the quantization where there is only one; a stand-in is
-    always named as one."""
+    """By variant id: the fields in which the variants differ, or the quantization where there is only one. A stand-in
+    is always named as one."""
     every = list({variant.id: variant for variant in variants}.values())
     facts = {variant.id: _facts(variant) for variant in every}
     differing = [field for field in _fields(facts.values()) if len({f.get(field) for f in facts.values()}) > 1]
