@@ -31,7 +31,8 @@ def capacity_text(capacity: Capacity) -> str:
 
 def outcome_text(cell: CellResult) -> str:
     """The state, with the class of what failed: "failed, out of memory"."""
-    return f"{cell.state.value}, {cell.failure_class.replace('_', ' ')}" if cell.failure_class else cell.state.value
+    state = cell.state.value.replace("_", "-")
+    return f"{state}, {cell.failure_class.replace('_', ' ')}" if cell.failure_class else state
 
 
 def slo_text(slo: str) -> str:
