@@ -24,7 +24,7 @@ def comparison_table(result: ComparisonResult) -> RenderableType:
     """A hundred columns wide at most; regressions on top."""
     heading = Text(f"{_title(result)}: ", style="bold")
     heading.append(result.verdict.value, style=STYLES[result.verdict])
-    parts: list[RenderableType] = [heading, Text(result.reason)]
+    parts: list[RenderableType] = [heading, Text(result.reason), *map(Text, result.notes)]
     for system in dict.fromkeys(one.system for one in result.cells):
         table = Table(title=system, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for name in COLUMNS:
@@ -38,6 +38,7 @@ def comparison_table(result: ComparisonResult) -> RenderableType:
 def markdown_report(result: ComparisonResult) -> str:
     """Whole in itself: verdict, figures, canary, launches, method."""
     lines = [f"# {_title(result)}", "", f"**{result.verdict.value}**: {result.reason}", ""]
+    lines += [line for text in result.notes for line in (f"Note: {text}.", "")]
     for system in dict.fromkeys(one.system for one in result.cells):
         lines += [f"## {system}", "", *_markdown(_sorted(one for one in result.cells if one.system == system)), ""]
     lines += ["## Canary: the baseline against itself", "", *_canary(result), ""]
@@ -56,7 +57,7 @@ def _sorted(cells: Iterable[FigureChange]) -> list[FigureChange]:
 def _row(one: FigureChange) -> tuple[str, ...]:
     change = f"{one.change:+.1%}" if one.change is not None else NONE
     interval = f"{one.interval[0]:+.1%} … {one.interval[1]:+.1%}" if one.interval is not None else NONE
-    load = one.at if one.at in ("saturation", "start") else f"{float(one.at):.0%} load"
+    load = f"{float(one.at):.0%} load" if one.at.replace(".", "").isdigit() else one.at
     margin = f"±{one.margin:.1%}"
     return one.workload or NONE, load, one.metric, change, interval, margin, str(one.launches), one.verdict.value
 
