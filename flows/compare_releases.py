@@ -60,7 +60,9 @@ def _compare(order: ComparisonOrder, comparison: Comparison, home: Home) -> Comp
         comparison.save_result(docket.result(launches, name=comparison.id, started_at=started_at, ended_at=""))
         if not docket.open_systems(launches) or time.monotonic() > deadline:
             break
-    remember_canary(home.canaries, hardware, comparison.id, docket.canary_ratios(launches))
+    remember_canary(
+        home.canaries, hardware, comparison.id, docket.canary_ratios(launches), launches=docket.looks[0].launches
+    )
     judged = docket.result(launches, name=comparison.id, started_at=started_at, ended_at=now())
     result = publish_comparison(judged, order, comparison, home)
     comparison.save_result(result)

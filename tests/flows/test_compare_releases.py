@@ -216,8 +216,12 @@ def test_trials_lost_by_both_sides_alike_are_no_regression(compared: Callable[..
 
 ENDPOINTS = """
 variants:
-  - {engine: endpoint, engine_version: "1.0", runtime: endpoint, endpoint_url: "http://localhost:1", model: tiny-llama-3m,
-     quantization: f16}
+  - engine: endpoint
+    engine_version: "1.0"
+    runtime: endpoint
+    endpoint_url: "http://localhost:1"
+    model: tiny-llama-3m
+    quantization: f16
 workloads: [in16-out64]
 load_plan: {requests_per_point: 20}
 """
