@@ -118,6 +118,16 @@ class CanaryResult(Spec):
     figures: tuple[FigureChange, ...] = ()
 
 
+class FlagEffect(Spec):
+    """What a group of flags brings to one system: the changes when it is left out, and what they say of it. Of flags
+    without which it is slower, `effect` is helps; mixed where they help one figure and hurt another."""
+
+    flags: tuple[str, ...]
+    system: str
+    effect: Literal["helps", "hurts", "mixed", "none", "undecided", "void"]
+    figures: tuple[FigureChange, ...] = ()
+
+
 class ComparisonResult(Spec):
     """comparison.json. `from` and `to` are the engine's versions; `looks` the launches a side at which it was judged,
     with the share of q that each spent; `notes` say what else a reader must know of how it was made."""
