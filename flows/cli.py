@@ -14,9 +14,11 @@ import typer
 
 from experiments.errors import EXIT_INTERRUPTED, EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, DynoError, Interrupted
 from flows import cli_profile
+from flows.cli_attribute import attribute
 from flows.cli_bounds import Prices, bounds, cost
 from flows.cli_compare import compare
 from flows.cli_images import images
+from flows.cli_replay import replay
 from flows.cli_store import store_app
 from flows.terminal import File, Json
 from flows.terminal import console as _console
@@ -34,6 +36,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(compare)
+app.command()(attribute)
+app.command()(replay)
 app.add_typer(store_app)
 app.command()(bounds)
 app.command()(cost)
