@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from experiments.schema.facets import load_facets, workload_facets
-from experiments.schema.load import ClosedLoop, Constant, OpenLoop, Poisson
+from experiments.schema.load import ClosedLoop, Constant, Load, OpenLoop, Poisson
 from experiments.schema.workload import Workload
 
 
@@ -17,9 +17,7 @@ def test_with_and_without_a_system_prompt_are_told_apart() -> None:
     data = {"kind": "dataset", "repo": "databricks/databricks-dolly-15k"}
     lengths = {"prompt_tokens": {"kind": "data", "max": 1024}, "output_tokens": {"kind": "data", "max": 1024}}
     bare = workload_facets(asked(prompts=data, endpoint="chat", **lengths))
-    led = workload_facets(
-        asked(prompts=data, endpoint="chat", cache="shared", system_prompt="Be brief.", **lengths)
-    )
+    led = workload_facets(asked(prompts=data, endpoint="chat", cache="shared", system_prompt="Be brief.", **lengths))
     assert (bare["system_prompt"], led["system_prompt"]) == ("no", "yes")
     assert (bare["system_prompt_characters"], led["system_prompt_characters"]) == (None, 9)
     assert {one["dataset"] for one in (bare, led)} == {"databricks/databricks-dolly-15k"}
@@ -41,9 +39,9 @@ def test_a_shared_prefix_and_turns_are_facets() -> None:
 
 
 def test_users_are_the_concurrencies_and_arrivals_the_processes() -> None:
-    loads = [ClosedLoop(concurrency=100), ClosedLoop(concurrency=10), ClosedLoop(concurrency=50)]
+    loads: list[Load] = [ClosedLoop(concurrency=100), ClosedLoop(concurrency=10), ClosedLoop(concurrency=50)]
     assert load_facets(loads) == {"arrivals": "closed_loop", "users": "10 50 100"}
-    mixed = [OpenLoop(arrivals=Poisson(), rate_rps=2), OpenLoop(arrivals=Constant(), rate_rps=2), loads[1]]
+    mixed: list[Load] = [OpenLoop(arrivals=Poisson(), rate_rps=2), OpenLoop(arrivals=Constant(), rate_rps=2), loads[1]]
     assert load_facets(mixed) == {"arrivals": "poisson constant closed_loop", "users": "10"}
 
 
