@@ -20,6 +20,7 @@ from flows.cli_compare import compare
 from flows.cli_images import images
 from flows.cli_replay import replay
 from flows.cli_store import store_app
+from flows.export_command import export
 from flows.terminal import File, Json
 from flows.terminal import console as _console
 from flows.terminal import logs_shown as _logs_shown
@@ -45,7 +46,6 @@ _OF_THE_MACHINE = (EACCES, EPERM, ENOSPC, EDQUOT, EROFS, EIO, ENOTDIR, EISDIR, E
 Endpoints = StrEnum("Endpoints", ["completions", "chat"])
 Caches = StrEnum("Caches", ["cold", "shared", "hot"])
 LENGTHS = "128, 100-200, normal:MEAN,STD, lognormal:MEDIAN,SIGMA, data"
-Formats = StrEnum("Formats", ["guidellm", "vllm"])
 
 
 def main() -> None:
@@ -382,25 +382,7 @@ def command(
 app.command()(cli_profile.profile)
 
 
-@app.command()
-def export(
-    form: Annotated[Formats, typer.Option("--format", help="whose file to write")],
-    what: Annotated[
-        str | None, typer.Argument(help="a cell's id, the first letters of it, or a folder", metavar="[CELL|DIR]")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="the file; without it, stdout")] = None,
-) -> None:
-    """Writes measured trials as a GuideLLM report or as results of vllm bench serve. Without a CELL or a DIR: the
-    latest campaign of the store's only experiment."""
-    from flows import cli_export
-
-    trials = cli_export.trials_of(what)
-    text = cli_export.export_text(form is Formats.guidellm, trials)
-    if out is None:
-        sys.stdout.write(text)
-        return
-    cli_export.write_text(out, text)
-    _note(f"{out}: {len(trials)} trial{'s' if len(trials) > 1 else ''}")
+app.command()(export)
 
 
 @app.command()
