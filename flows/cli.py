@@ -1,7 +1,6 @@
 """The command line: `dyno`. Each command imports what it needs when it runs; printing and exit codes live here."""
 
 import os
-import shlex
 import signal
 import sys
 from enum import StrEnum
@@ -17,6 +16,7 @@ from flows import cli_profile
 from flows.cli_bounds import Prices, bounds, cost
 from flows.cli_compare import compare
 from flows.cli_images import images
+from flows.cli_report import report
 from flows.cli_store import store_app
 from flows.terminal import File, Json
 from flows.terminal import console as _console
@@ -37,6 +37,7 @@ app.command()(compare)
 app.add_typer(store_app)
 app.command()(bounds)
 app.command()(cost)
+app.command()(report)
 _OF_THE_MACHINE = (EACCES, EPERM, ENOSPC, EDQUOT, EROFS, EIO, ENOTDIR, EISDIR, ENAMETOOLONG, EMFILE, ENFILE)
 Endpoints = StrEnum("Endpoints", ["completions", "chat"])
 Caches = StrEnum("Caches", ["cold", "shared", "hot"])
@@ -361,7 +362,7 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Prints the exact command that launches the server of a cell, to paste."""
-    from flows.launch_command import launch_command
+    from flows.launch_command import as_line, launch_command
 
     found = launch_command(cell)
     if as_json:
@@ -369,8 +370,7 @@ def command(
         return
     for note in found["notes"]:
         _note(f"# {note}")
-    words = [f"{name}={shlex.quote(value)}" for name, value in found["env"].items()]
-    print(" ".join([*words, shlex.join(found["argv"])]))
+    print(as_line(found))
 
 
 app.command()(cli_profile.profile)
