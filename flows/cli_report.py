@@ -33,7 +33,9 @@ def report(
     home = open_home()
     cells = list(all_results(home.campaigns))
     if not cells:
-        raise InputError(f"the store {home.root} holds no results yet: `dyno run experiments/quickstart.yaml` makes some")
+        raise InputError(
+            f"the store {home.root} holds no results yet: `dyno run experiments/quickstart.yaml` makes some"
+        )
     document = almanac_document(
         cells,
         all_comparisons(home.comparisons),

@@ -45,7 +45,10 @@ def style() -> str:
     """That of the reports, their two themes by choice too, and the page's own."""
     shared = (HERE.parent / "report.css").read_text(encoding="utf-8")
     light, dark = re.findall(r":root \{(.*?)\}", shared, re.DOTALL)[:2]
-    themes = f':root[data-theme="light"] {{{light} color-scheme: light; }}\n:root[data-theme="dark"] {{{dark} color-scheme: dark; }}'
+    themes = "\n".join(
+        f':root[data-theme="{name}"] {{{variables} color-scheme: {name}; }}'
+        for name, variables in (("light", light), ("dark", dark))
+    )
     return f"{shared}\n@media screen {{\n{themes}\n}}\n{read('page/page.css')}"
 
 

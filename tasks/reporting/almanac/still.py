@@ -12,7 +12,16 @@ from tasks.reporting.wording import capacity_text, number, outcome_text, slo_tex
 MOST_LINES = 6
 """On one picture; more cannot be told apart."""
 MOST_ROWS = 250
-HEADERS = ("engine", "model", "hardware", "workload", "outcome", "grade", "capacity, requests/s", "saturation, tokens/s")
+HEADERS = (
+    "engine",
+    "model",
+    "hardware",
+    "workload",
+    "outcome",
+    "grade",
+    "capacity, requests/s",
+    "saturation, tokens/s",
+)
 
 
 def still(cells: Sequence[CellResult]) -> Markup:

@@ -24,8 +24,8 @@ export function coldStart({ looks }) {
 function stacked(width, looks, items, order) {
   const rows = looks.filter((look) => items.some((item) => item.look === look));
   return Plot.plot({
-    width, height: 52 + rows.length * 44, marginLeft: 6, marginRight: 12, marginTop: 18, marginBottom: 34, style: { background: "none", fontSize: "12px", fontFamily: "inherit" },
-    x: { label: "seconds →", labelArrow: "none", nice: true }, y: { axis: null, padding: 0.62, domain: rows.map((_, index) => index) },
+    width, height: 52 + rows.length * 54, marginLeft: 6, marginRight: 12, marginTop: 18, marginBottom: 34, style: { background: "none", fontSize: "12px", fontFamily: "inherit" },
+    x: { label: "seconds →", labelArrow: "none", nice: true }, y: { axis: null, padding: 0.74, domain: rows.map((_, index) => index) },
     opacity: { domain: order, range: [0.3, 0.3, 0.45, 0.6, 1, 0.7], type: "ordinal" },
     marks: [
       Plot.barX(items, reachable(items, { x: "seconds", z: "phase", y: (item) => rows.indexOf(item.look), fill: "var(--accent)", fillOpacity: "phase", order, insetRight: 1.5 })),
@@ -46,6 +46,7 @@ export function releases({ data, question }) {
   const groups = d3.group(standings, (one) => `${one.cell.engine} · ${one.cell.quantization} ${one.cell.flags.join(" ")}`.trim());
   const several = [...groups].filter(([, list]) => new Set(list.map((one) => one.cell.engine_version)).size > 1).slice(0, 9);
   const items = several.flatMap(([name, list]) => list.map((one) => ({ name, cell: one.cell, version: one.cell.engine_version, y: one.rate_rps, says: `${name} ${one.cell.engine_version}: ${number(one.rate_rps)} requests/s` })));
+  for (const item of items) item.side = sideOf(item, items);
   return {
     id: "releases", title: "Releases over time", caption: "The rate that keeps the limit, release by release. Each compares single campaigns; a verdict needs interleaved launches: dyno compare.", summary: items.map((item) => item.says).join("; "),
     absent: items.length ? null : "Only one release of each engine was measured for this question.", headers: ["configuration", "version", "requests/s"], rows: items.map((item) => [item.name, item.version, item.y]),
@@ -60,10 +61,16 @@ function smallMultiples(width, items) {
     marks: [
       Plot.gridX({ stroke: "var(--grid)", strokeOpacity: 1 }), Plot.line(items, { x: "y", y: () => 0, stroke: MUTED, sort: "version" }),
       Plot.dot(items, reachable(items, { x: "y", y: () => 0, r: 5, fill: (item) => (item.version === newest(items, item.name) ? "var(--accent)" : "var(--paper)"), stroke: "var(--accent)" })),
-      Plot.text(items, { x: "y", y: () => 0, text: (item) => item.version, dy: 15, fontSize: 10.5, fill: (item) => (item.version === newest(items, item.name) ? "var(--ink)" : "var(--muted)"), textAnchor: (item) => (item.version === newest(items, item.name) ? "start" : "end") }),
+      ...["end", "middle", "start"].map((side) => Plot.text(items.filter((item) => item.side === side), { x: "y", y: () => 0, text: "version", dy: 15, dx: { end: 6, middle: 0, start: -6 }[side], textAnchor: side, fontSize: 10.5, fill: (item) => (item.version === newest(items, item.name) ? "var(--ink)" : "var(--muted)") })),
       Plot.text([...new Set(items.map((item) => item.name))].map((name) => ({ name })), { fy: "name", text: "name", frameAnchor: "top-left", dy: -2, textAnchor: "start" }),
     ],
   });
+}
+
+// Labels of neighbours stay apart: the slowest release has its own to the left, the fastest to the right.
+function sideOf(item, items) {
+  const rates = items.filter((one) => one.name === item.name).map((one) => one.y);
+  return item.y === Math.max(...rates) ? "start" : item.y === Math.min(...rates) ? "end" : "middle";
 }
 
 function newest(items, name) {
@@ -88,8 +95,8 @@ function forest(width, items) {
   const reach = 1.1 * Math.max(...items.map((item) => Math.max(Math.abs(item.low ?? 0), Math.abs(item.high ?? 0), item.margin) * 100));
   const good = (item) => (item.verdict === "improved" ? "var(--good)" : item.verdict === "regressed" ? "var(--bad)" : "var(--muted)");
   return Plot.plot({
-    width, height: 56 + items.length * 40, marginLeft: 6, marginRight: 6, marginTop: 16, marginBottom: 36, style: { background: "none", fontSize: "12px", fontFamily: "inherit" },
-    x: { domain: [-reach, reach], label: "change, % →", labelArrow: "none", tickFormat: (value) => (value > 0 ? `+${value}` : String(value).replace("-", "−")) }, y: { axis: null, domain: items.map((_, index) => index) },
+    width, height: 60 + items.length * 54, marginLeft: 6, marginRight: 6, marginTop: 16, marginBottom: 36, style: { background: "none", fontSize: "12px", fontFamily: "inherit" },
+    x: { domain: [-reach, reach], label: "change, % →", labelArrow: "none", tickFormat: (value) => (value > 0 ? `+${value}` : String(value).replace("-", "−")) }, y: { type: "point", axis: null, padding: 0.6, domain: items.map((_, index) => index) },
     marks: [
       Plot.ruleX([0], { stroke: "var(--rule)" }), Plot.ruleX([-1, 1], { x: (side) => side * items[0].margin * 100, stroke: "var(--rule)", strokeDasharray: "2 3" }),
       Plot.ruleY(items, { x1: (item) => 100 * item.low, x2: (item) => 100 * item.high, y: (_, index) => index, stroke: good, strokeWidth: 2 }), Plot.dot(items, { x: "percent", y: (_, index) => index, r: 4.5, fill: good }),

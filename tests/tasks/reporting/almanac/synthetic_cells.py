@@ -1,4 +1,4 @@
-"""Cells that nobody measured: figures of a simple model of a server, for testing the page. Every page of them says so."""
+"""Cells that nobody measured: figures of a simple model of a server, to test the page. Every page of them says so."""
 
 import itertools
 import random
@@ -22,7 +22,11 @@ SPEED = {"vllm": 1.0, "sglang": 1.07, "tensorrt_llm": 1.16}
 RELEASE_GAIN = {"0.33.0": 1.04, "0.5.23": 0.93}
 MODELS = {"llama-3.1-8b-instruct": 8.0, "llama-3.1-70b-instruct": 70.0, "gemma-3-27b-it": 27.0, "qwen3-30b-a3b": 5.0}
 PRECISIONS = {Quantization.BF16: 1.0, Quantization.FP8: 1.55, Quantization.INT4_AWQ: 1.35}
-HARDWARE = {"h100-sxm": (1, 1.0, (1.99, 5.0)), "h200-sxm": (1, 1.35, (2.5, 7.0)), "h100-sxm-x8": (8, 6.2, (15.92, 40.0))}
+HARDWARE = {
+    "h100-sxm": (1, 1.0, (1.99, 5.0)),
+    "h200-sxm": (1, 1.35, (2.5, 7.0)),
+    "h100-sxm-x8": (8, 6.2, (15.92, 40.0)),
+}
 LENGTHS = (
     (128, 1024), (256, 2048), (512, 512), (512, 4096), (1024, 128), (1024, 1024), (2048, 256), (2048, 2048),
     (4096, 512),
@@ -43,11 +47,11 @@ class Server:
 
     def first(self, load: float) -> float:
         """Median time to first token at a share of the ceiling."""
-        return self.first_ms * (1 + 0.6 * load + 0.8 * load**4 / max(0.04, 1.04 - load))
+        return self.first_ms * (1 + 0.6 * load + 0.8 * load * load * load * load / max(0.04, 1.04 - load))
 
     def each(self, load: float) -> float:
         """Median time per token."""
-        return self.each_ms * (1 + 1.9 * load**1.5)
+        return self.each_ms * (1 + 1.9 * load * load)
 
 
 def synthetic_cells(count: int, seed: int = 7) -> list[CellResult]:
@@ -68,9 +72,7 @@ def _cells(rng: random.Random) -> Iterator[CellResult]:
                 yield _cell(variant, workload, rng)
 
 
-def _variant(
-    engine: str, version: str, model: str, quantization: Quantization, hardware: str, round_: int
-) -> Variant:
+def _variant(engine: str, version: str, model: str, quantization: Quantization, hardware: str, round_: int) -> Variant:
     return Variant(
         engine=engine, engine_version=version, quantization=quantization, hardware=hardware, runtime="container",
         model=Model(name=model, source=HubSource(kind="hub", repo=f"synthetic/{model}")),
@@ -105,7 +107,8 @@ def _failed(cell: CellResult) -> CellResult:
     return cell.model_copy(
         update={
             "state": CellState.FAILED, "stage": "launch", "failure_class": FailureClass.OUT_OF_MEMORY, "grade": "F",
-            "cause": "the weights do not fit beside the KV cache", "log_excerpt": "torch.OutOfMemoryError: CUDA out of memory.",
+            "cause": "the weights do not fit beside the KV cache", 
+            "log_excerpt": "torch.OutOfMemoryError: CUDA out of memory.",
         }
     )  # fmt: skip
 
@@ -154,9 +157,7 @@ def _measured(cell: CellResult, rng: random.Random) -> CellResult:
     )  # fmt: skip
 
 
-def _point(
-    server: Server, load: OpenLoop | ClosedLoop, role: str, share: float, rng: random.Random
-) -> PointResult:
+def _point(server: Server, load: OpenLoop | ClosedLoop, role: str, share: float, rng: random.Random) -> PointResult:
     noise, n = rng.uniform(0.98, 1.02), 700
     first, each = server.first(share) * noise, server.each(min(share, 1.0)) * noise
     last = first + each * (server.out_tokens - 1)
@@ -168,7 +169,8 @@ def _point(
         mean_concurrency=rate * last / 1000, per_user_tokens_per_s=1000 / each, error_share=0.0,
         latencies={
             "ttft_ms": _distribution(first, n, 1.0, rng), "ttft_response_ms": _distribution(first * 1.001, n, 1.0, rng),
-            "itl_ms": _distribution(each, n * server.out_tokens, 0.35, rng), "tpot_ms": _distribution(each, n, 0.2, rng),
+            "itl_ms": _distribution(each, n * server.out_tokens, 0.35, rng),
+            "tpot_ms": _distribution(each, n, 0.2, rng),
             "e2e_ms": _distribution(last, n, 0.3, rng), "e2e_response_ms": _distribution(last * 1.0005, n, 0.3, rng),
         },
     )  # fmt: skip
@@ -220,9 +222,7 @@ def synthetic_comparisons() -> list[ComparisonResult]:
     ]
 
 
-def _comparison(
-    engine: str, old: str, new: str, change: float, verdict: ChangeVerdict, day: str
-) -> ComparisonResult:
+def _comparison(engine: str, old: str, new: str, change: float, verdict: ChangeVerdict, day: str) -> ComparisonResult:
     figures = tuple(
         FigureChange(
             system="llama-3.1-8b-instruct fp8", workload="in1024-out128", at=at, metric="output_tokens_per_s",
@@ -234,7 +234,8 @@ def _comparison(
     return ComparisonResult.model_validate(
         {
             "id": f"{engine}-{new}", "engine": engine, "from": old, "to": new, "experiment": "synthetic",
-            "method_version": METHOD_VERSION, "verdict": verdict, "cells": figures, "started_at": f"{day}T00:00:00+00:00",
+            "method_version": METHOD_VERSION, "verdict": verdict, "cells": figures,
+            "started_at": f"{day}T00:00:00+00:00",
             "ended_at": f"{day}T06:00:00+00:00",
         }
     )  # fmt: skip
