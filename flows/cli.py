@@ -1,7 +1,6 @@
 """The command line: `dyno`. Each command imports what it needs when it runs; printing and exit codes live here."""
 
 import os
-import shlex
 import signal
 import sys
 from enum import StrEnum
@@ -19,6 +18,7 @@ from flows.cli_bounds import Prices, bounds, cost
 from flows.cli_compare import compare
 from flows.cli_images import images
 from flows.cli_replay import replay
+from flows.cli_report import report
 from flows.cli_store import store_app
 from flows.export_command import export
 from flows.terminal import File, Json
@@ -42,6 +42,7 @@ app.command()(replay)
 app.add_typer(store_app)
 app.command()(bounds)
 app.command()(cost)
+app.command()(report)
 _OF_THE_MACHINE = (EACCES, EPERM, ENOSPC, EDQUOT, EROFS, EIO, ENOTDIR, EISDIR, ENAMETOOLONG, EMFILE, ENFILE)
 Endpoints = StrEnum("Endpoints", ["completions", "chat"])
 Caches = StrEnum("Caches", ["cold", "shared", "hot"])
@@ -367,7 +368,7 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Prints the exact command that launches the server of a cell, to paste."""
-    from flows.launch_command import launch_command
+    from flows.launch_command import as_line, launch_command
 
     found = launch_command(cell)
     if as_json:
@@ -375,8 +376,7 @@ def command(
         return
     for note in found["notes"]:
         _note(f"# {note}")
-    words = [f"{name}={shlex.quote(value)}" for name, value in found["env"].items()]
-    print(" ".join([*words, shlex.join(found["argv"])]))
+    print(as_line(found))
 
 
 app.command()(cli_profile.profile)
