@@ -1,6 +1,5 @@
 """Prefect automations of a fleet: runs whose worker died, comparisons that go on after it, and news of a regression."""
 
-from collections.abc import Collection
 from datetime import timedelta
 from typing import Literal
 from uuid import UUID
@@ -27,15 +26,15 @@ SILENT = timedelta(seconds=120)
 Change = Literal["made", "changed", "unchanged"]
 
 
-def automations(pools: Collection[str], notification_block: UUID | None) -> list[AutomationCore]:
-    """Those of a fleet with these pools; that of a regression where there is a block to send it by."""
-    found = [zombies(pools), comparison_goes_on()]
+def automations(notification_block: UUID | None) -> list[AutomationCore]:
+    """Those of a fleet; that of a regression where there is a block to send it by."""
+    found = [zombies(), comparison_goes_on()]
     return found + ([regression(notification_block)] if notification_block is not None else [])
 
 
-def zombies(pools: Collection[str]) -> AutomationCore:
+def zombies() -> AutomationCore:
     """Of a worker that was killed nobody says that its run has ended; only heartbeats that no longer come tell. Runs
-    outside these pools are left alone: they may send theirs more rarely."""
+    that are not of our deployments are left alone: they may send theirs more rarely."""
     return AutomationCore(
         name=ZOMBIES,
         description="A run that has sent heartbeats and is silent for two minutes is marked as crashed.",
@@ -44,7 +43,7 @@ def zombies(pools: Collection[str]) -> AutomationCore:
             expect={"prefect.flow-run.*"},
             match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
             match_related=ResourceSpecification(
-                {"prefect.resource.role": "work-pool", "prefect.resource.name": sorted(pools)}
+                {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.dyno"}
             ),
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
@@ -92,8 +91,8 @@ def regression(block: UUID) -> AutomationCore:
                 block_document_id=block,
                 subject="{{ event.payload.engine }} {{ event.payload.to }} regressed",
                 body="{{ event.payload.engine }} {{ event.payload.from }} to {{ event.payload.to }} on "
-                "{{ event.payload.experiment }}: {{ event.payload.reason }}. Comparison {{ event.payload.comparison }}, "
-                "MLflow run {{ event.payload.mlflow_run_id }}.",
+                "{{ event.payload.experiment }}: {{ event.payload.reason }}. "
+                "Comparison {{ event.payload.comparison }}, MLflow run {{ event.payload.mlflow_run_id }}.",
             )
         ],
     )

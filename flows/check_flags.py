@@ -18,7 +18,6 @@ from tasks.check_flags import check_flags, check_release
 from tasks.flags.report import FlagCheck
 from tasks.flags.table import known_versions
 
-
 EVERY_RELEASE = FlagsRequest()
 
 

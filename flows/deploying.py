@@ -51,7 +51,7 @@ def deploy_all(
         block = _block(client, notify) if notify else None
         made = [{"name": name, "type": kind, "change": _pool(client, name, kind)} for name, kind in wanted.items()]
         change = _deployments(client, sorted(set(pools) - {MEASURING_POOL, CONTROL_POOL}))
-        changes = [{"name": one.name, "change": registered(client, one)} for one in automations(sorted(wanted), block)]
+        changes = [{"name": one.name, "change": registered(client, one)} for one in automations(block)]
         limits = [gpu_limit(host, index) for host, count in hosts.items() for index in range(count)]
         return {
             "server": _shown(str(client.api_url)),

@@ -1,4 +1,4 @@
-"""One run of `measure-variant` for each variant, on the workers of a pool: submitted, waited for, run again, gathered."""
+"""One run of `measure-variant` for each variant, on the workers of a pool: sent, waited for, sent again."""
 
 import logging
 import time
