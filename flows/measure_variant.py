@@ -213,7 +213,8 @@ def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, tokenizer: Pa
         return _failed(ledger, cell, server.explain(error), tuple(points))
     ledger.stage = "analyse"
     done = launches_of(points)
-    if open_round(run.load_plan, points, run.slos) is not None:
+    # A launch that found nothing to add, such as a search without budget for one look, leaves nothing to another.
+    if len(points) > len(before) and open_round(run.load_plan, points, run.slos) is not None:
         cause = f"{len(done)} launches are measured, and more are asked for"
         return ledger.result(cell, CellState.INTERRUPTED, stage="load sweep", cause=cause, points=tuple(points))
     found = ledger.result(cell, CellState.MEASURED, points=tuple(points), warm_ups=_warm_ups(ledger, cell, done))

@@ -34,16 +34,26 @@ def expand_line(line: object) -> object:
 VariantLine = Annotated[tuple[Variant, ...], BeforeValidator(expand_line)]
 
 
+def _one_or_several(value: object) -> object:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+Names = Annotated[tuple[Name, ...], BeforeValidator(_one_or_several), Field(min_length=1)]
+Quantizations = Annotated[tuple[Quantization, ...], BeforeValidator(_one_or_several), Field(min_length=1)]
+
+
 class Exclusion(Spec):
-    """Cells that are left out: those for which every field given here matches. `reason` shows in the plan."""
+    """Cells that are left out: those for which every field given here matches; a list matches each of its values.
+    `reason` shows in the plan."""
 
     reason: Annotated[str, Field(min_length=1)]
-    engine: Name | None = None
-    engine_version: Name | None = None
-    model: Name | None = None
-    quantization: Quantization | None = None
-    hardware: Name | None = None
-    workload: Name | None = None
+    engine: Names | None = None
+    engine_version: Names | None = None
+    engine_backend: Names | None = None
+    model: Names | None = None
+    quantization: Quantizations | None = None
+    hardware: Names | None = None
+    workload: Names | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -52,16 +62,17 @@ class Exclusion(Spec):
         return self
 
     def matches(self, variant: Variant, workload: Workload) -> bool:
-        """Whether each field that is given equals the cell's."""
+        """Whether the cell has one of the values of each field that is given."""
         facts: dict[str, Any] = {
             "engine": variant.engine,
             "engine_version": variant.engine_version,
+            "engine_backend": variant.engine_backend,
             "model": variant.model.name,
             "quantization": variant.quantization,
             "hardware": variant.hardware,
             "workload": workload.name,
         }
-        return all(facts[field] == value for field, value in self._given().items())
+        return all(facts[field] in values for field, values in self._given().items())
 
     def _given(self) -> dict[str, Any]:
         return {k: v for k, v in self.model_dump(exclude={"reason"}).items() if v is not None}

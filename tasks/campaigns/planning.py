@@ -67,11 +67,12 @@ class Estimate:
 
 
 def check_lines(experiment: Experiment, file: str) -> None:
-    """Raises InputError for each line of `variants` of which no cell can run, and for hardware that nobody knows."""
+    """Raises InputError for each line of `variants` of which no cell can run, excluded ones not counted, and for
+    hardware that nobody knows."""
     problems = [*_unknown_hardware(experiment, file)]
     cells = experiment.cells()
     for index in range(len(experiment.variants)):
-        refusals = [refusal(cell.variant, cell.workload) for cell in cells if cell.line == index]
+        refusals = [refusal(cell.variant, cell.workload) for cell in cells if cell.line == index and not cell.excluded]
         if refusals and all(refusals):
             field, reason = next(r for r in refusals if r)
             where = f"variants[{index}].{field}" if field else f"variants[{index}]"

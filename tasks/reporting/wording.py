@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from math import floor, log10
 
-from experiments.schema.load import ClosedLoop
+from experiments.schema.load import ClosedLoop, Gamma
 from experiments.schema.model import SyntheticSource
 from experiments.schema.result import Capacity, CellResult, PointResult
 from experiments.schema.slo import parse_slo
@@ -52,7 +52,8 @@ def load_text(point: PointResult) -> str:
         return f"{load.concurrency} at a time"
     if load.rate_rps is None:
         return "trace"
-    return f"{number(load.rate_rps)} rps {load.arrivals.kind}"
+    shape = f" {load.arrivals.shape:g}" if isinstance(load.arrivals, Gamma) else ""
+    return f"{number(load.rate_rps)} rps {load.arrivals.kind}{shape}"
 
 
 def variant_names(variants: Iterable[Variant]) -> dict[str, str]:

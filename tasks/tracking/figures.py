@@ -83,6 +83,14 @@ def _latencies(summary: TrialSummary) -> dict[str, float | None]:
     return found | {f"attainment/{parse_slo(slo.slo).name}": slo.attainment for slo in summary.slos}
 
 
+def between_metrics(cell: CellResult) -> dict[str, float]:
+    """The ends of the intervals between launches, and of each SLO's capacity: the rate from which on it is refuted."""
+    found = {f"{name}/low": figure.low for name, figure in cell.between_launches.items()}
+    found |= {f"{name}/high": figure.high for name, figure in cell.between_launches.items()}
+    found |= {f"capacity_refuted_rps/{capacity.name}": capacity.refuted_rps for capacity in cell.capacities}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def tags(cell: CellResult) -> dict[str, str]:
     """What people filter by. Empty values are left out."""
     variant = cell.variant
