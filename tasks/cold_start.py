@@ -136,7 +136,7 @@ def _word(start: ColdStart) -> str:
 
 @contextlib.contextmanager
 def fresh_caches(variant: Variant, plan: ColdStartPlan) -> Iterator[Callable[[LaunchSpec], LaunchSpec]]:
-    """A change of the launch: its engine finds none of what it compiled before, and its folder is gone after the block."""
+    """A change of the launch: its engine finds none of what it compiled before. The folder is gone after the block."""
     names = ADAPTERS[variant.engine].cache_variables
     if not plan.fresh_engine_caches or not keeps_caches(variant):
         yield lambda spec: spec

@@ -14,7 +14,15 @@ from tasks.reporting.markup import Content, Markup, element, join
 from tasks.reporting.plots import Plot, workload_plots
 from tasks.reporting.quality_section import quality_section
 from tasks.reporting.summary_table import summary_table
-from tasks.reporting.wording import SYNTHETIC_NOTE, cell_names, common_label, is_synthetic, outcome_text
+from tasks.reporting.wording import (
+    STAND_IN_NOTE,
+    SYNTHETIC_NOTE,
+    cell_names,
+    common_label,
+    is_stand_in,
+    is_synthetic,
+    outcome_text,
+)
 
 ONE_LAUNCH = """
 Each figure is of one launch of its server: differences below 3 % between variants say nothing, and a claim about a
@@ -114,6 +122,7 @@ def _opening(experiment: str, cells: Sequence[CellResult], description: str, wri
             element("p", lede, class_="lede"),
             element("p", description) if description else None,
             element("p", caveat(cells), class_="caution") if caveat(cells) else None,
+            element("p", STAND_IN_NOTE, class_="caution") if any(map(is_stand_in, cells)) else None,
             element("p", SYNTHETIC_NOTE, class_="caution") if any(map(is_synthetic, cells)) else None,
         ]
     )

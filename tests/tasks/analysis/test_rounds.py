@@ -64,7 +64,7 @@ def test_a_figure_that_one_launch_lacks_is_absent_and_says_which(point: MakePoin
     assert "floor_ttft_p50_ms" not in found.headlines
     assert found.headline_reasons["floor_ttft_p50_ms"].startswith("launch 2: the synchronous point is invalid")
     assert found.grade == "D"
-    assert all(reason.startswith("launch 2: ") or reason.startswith("launch 1: ") for reason in found.reasons)
+    assert all(reason.startswith(("launch 1: ", "launch 2: ")) for reason in found.reasons)
 
 
 def test_fewer_launches_than_asked_for_and_launches_pieced_together_are_told(point: MakePoint) -> None:
@@ -105,8 +105,10 @@ def test_arrivals_are_derated_against_constant_ones_at_the_same_rate(point: Make
         with_p95(point(4 + i, "open_loop", r), p, Constant()) for i, (r, p) in enumerate([(20.0, 50), (40.0, 60)])
     ]
     latency, capacity = deratings([*base, *poisson, *constant], [SLO], plan)
-    assert (latency.arrivals, latency.rate_rps, latency.ratio) == ("poisson", 40, pytest.approx(2))
-    assert (capacity.value, capacity.constant, capacity.ratio) == (20, 40, pytest.approx(0.5))
+    assert (latency.arrivals, latency.rate_rps) == ("poisson", 40)
+    assert latency.ratio == pytest.approx(2)
+    assert (capacity.value, capacity.constant) == (20, 40)
+    assert capacity.ratio == pytest.approx(0.5)
     found = summarize_cell([*base, *poisson, *constant], slos=[SLO], plan=plan)
     assert found.headlines["derating/poisson/ttft_response_p95_ms"] == pytest.approx(2)
     assert found.capacities[0].certified_rps == 20, "what is told of the cell is of the first process"
