@@ -140,7 +140,6 @@ def test_a_start_on_purpose_reads_its_weights_from_the_disk(
         yield Server("u", "m", (), None, {"healthy_s": 0.1, "first_token_s": 0.2})
 
     monkeypatch.setattr("tasks.cold_start.serve", stand_in)
-    found = start_cold(
-        variant, loadable, ColdStartPlan(), home=Home(tmp_path / "home"), log_file=tmp_path / "log", launch=1, stages_s={}
-    )  # fmt: skip
+    home = Home(tmp_path / "home")
+    found = start_cold(variant, loadable, ColdStartPlan(), home=home, log_file=tmp_path / "log", launch=1, stages_s={})
     assert (found.cold, found.on_purpose, found.page_cache_share) == (True, True, 0.0)
