@@ -54,7 +54,15 @@ def test_limits_of_quality_judge_and_do_not_measure(variant: Variant) -> None:
 
 def test_a_cell_without_quality_keeps_the_id_that_it_had_before_there_was_any(variant: Variant) -> None:
     e = experiment(variant)
-    parts = ("cell", METHOD_VERSION, variant.identity(), WORKLOAD.identity(), e.load_plan.identity(), [], e.seed)
+    parts: tuple[object, ...] = (
+        "cell",
+        METHOD_VERSION,
+        variant.identity(),
+        WORKLOAD.identity(),
+        e.load_plan.identity(),
+        [],
+        e.seed,
+    )
     assert only_id(e) == content_id(*parts)
 
 

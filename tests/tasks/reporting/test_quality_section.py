@@ -17,10 +17,19 @@ from tasks.tracking.figures import cell_description, quality_metrics, tags
 
 FLAG = "its likeliest token is the reference's at 74.7% of the positions, and 90.0% is the limit"
 COMPARED = QualityComparison(
-    reference="llama_cpp 0.3.1 · tiny · f16", reference_variant_id="f", reference_is="same engine", tokens=371,
-    texts=12, perplexity_ratio=1.013, perplexity_ratio_interval=(1.002, 1.024), agreement=0.747, agreement_interval=(0.69, 0.8),
-    answers=12, identical_answers=0, reasons={"greedy_agreement": "it answers in other words"},
-)  # fmt: skip
+    reference="llama_cpp 0.3.1 · tiny · f16",
+    reference_variant_id="f",
+    reference_is="same engine",
+    tokens=371,
+    texts=12,
+    perplexity_ratio=1.013,
+    perplexity_ratio_interval=(1.002, 1.024),
+    agreement=0.747,
+    agreement_interval=(0.69, 0.8),
+    answers=12,
+    identical_answers=0,
+    reasons={"greedy_agreement": "it answers in other words"},
+)
 POOR = QualityResult(
     launch=1, method="forced_token", tokens=371, texts=12, perplexity=3302.0, perplexity_interval=(3021.0, 3637.0),
     task=TaskScore(questions=40, correct=30, accuracy=0.75, interval=(0.6, 0.86)), comparison=COMPARED, flags=(FLAG,),
