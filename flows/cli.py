@@ -1,7 +1,6 @@
 """The command line: `dyno`. Each command imports what it needs when it runs; printing and exit codes live here."""
 
 import os
-import shlex
 import signal
 import sys
 from enum import StrEnum
@@ -14,10 +13,14 @@ import typer
 
 from experiments.errors import EXIT_INTERRUPTED, EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, DynoError, Interrupted
 from flows import cli_profile
+from flows.cli_attribute import attribute
 from flows.cli_bounds import Prices, bounds, cost
 from flows.cli_compare import compare
 from flows.cli_images import images
+from flows.cli_replay import replay
+from flows.cli_report import report
 from flows.cli_store import store_app
+from flows.export_command import export
 from flows.terminal import File, Json
 from flows.terminal import console as _console
 from flows.terminal import logs_shown as _logs_shown
@@ -34,14 +37,16 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(compare)
+app.command()(attribute)
+app.command()(replay)
 app.add_typer(store_app)
 app.command()(bounds)
 app.command()(cost)
+app.command()(report)
 _OF_THE_MACHINE = (EACCES, EPERM, ENOSPC, EDQUOT, EROFS, EIO, ENOTDIR, EISDIR, ENAMETOOLONG, EMFILE, ENFILE)
 Endpoints = StrEnum("Endpoints", ["completions", "chat"])
 Caches = StrEnum("Caches", ["cold", "shared", "hot"])
 LENGTHS = "128, 100-200, normal:MEAN,STD, lognormal:MEDIAN,SIGMA, data"
-Formats = StrEnum("Formats", ["guidellm", "vllm"])
 
 
 def main() -> None:
@@ -363,7 +368,7 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Prints the exact command that launches the server of a cell, to paste."""
-    from flows.launch_command import launch_command
+    from flows.launch_command import as_line, launch_command
 
     found = launch_command(cell)
     if as_json:
@@ -371,32 +376,13 @@ def command(
         return
     for note in found["notes"]:
         _note(f"# {note}")
-    words = [f"{name}={shlex.quote(value)}" for name, value in found["env"].items()]
-    print(" ".join([*words, shlex.join(found["argv"])]))
+    print(as_line(found))
 
 
 app.command()(cli_profile.profile)
 
 
-@app.command()
-def export(
-    form: Annotated[Formats, typer.Option("--format", help="whose file to write")],
-    what: Annotated[
-        str | None, typer.Argument(help="a cell's id, the first letters of it, or a folder", metavar="[CELL|DIR]")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="the file; without it, stdout")] = None,
-) -> None:
-    """Writes measured trials as a GuideLLM report or as results of vllm bench serve. Without a CELL or a DIR: the
-    latest campaign of the store's only experiment."""
-    from flows import cli_export
-
-    trials = cli_export.trials_of(what)
-    text = cli_export.export_text(form is Formats.guidellm, trials)
-    if out is None:
-        sys.stdout.write(text)
-        return
-    cli_export.write_text(out, text)
-    _note(f"{out}: {len(trials)} trial{'s' if len(trials) > 1 else ''}")
+app.command()(export)
 
 
 @app.command()

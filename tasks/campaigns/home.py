@@ -44,6 +44,11 @@ class Home:
         return self.root / "comparisons"
 
     @property
+    def replays(self) -> Path:
+        """Cells measured again, to see whether they come out as before."""
+        return self.root / "replays"
+
+    @property
     def canaries(self) -> Path:
         """What past comparisons saw of the baseline against itself: how much this machine varies."""
         return self.root / "canaries"
