@@ -115,7 +115,7 @@ def _variant(variant: Variant) -> dict[str, Any]:
     flags = [f"{name} {_said(value)}" for name, value in plain.items() if value not in (defaults[name], [], None)]
     return {
         "variant": variant.id,
-        "engine": variant.engine,
+        "engine": variant.engine_name,
         "engine_version": variant.engine_version,
         "model": variant.model.name,
         "model_source": variant.model.source.kind,
