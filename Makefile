@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install quickstart test test-engines check-flags lint types bench-client lock lock-docker lock-images \
+.PHONY: help install quickstart test test-engines stack stack-down test-stack bench-matrix check-flags lint types bench-client lock lock-docker lock-images \
 	check-compose ui clean
 
 help:  ## what can be made
@@ -34,6 +34,24 @@ test: .venv/.dev lint types  ## lint, types, layers, unit, contract and end-to-e
 test-engines: export DYNO_TEST_ENVIRONMENTS ?= $(CURDIR)/.dyno/environments
 test-engines: .venv/.dev  ## every real CPU engine and quantizer in an environment of its own (11 GB, kept in .dyno; half an hour at first)
 	$(BIN)/pytest tests/engines tests/tasks/serving -m "engine or engines"
+
+.venv/.stack: .venv/.runtime requirements/stack.lock
+	@{ command -v redis-server && ls /usr/lib/postgresql/*/bin/postgres; } >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && apt-get install -y --no-install-recommends postgresql redis-server; } || \
+		{ echo "the stack needs PostgreSQL and Redis: sudo apt-get install postgresql redis-server" >&2; exit 3; }
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/stack.lock
+	@touch $@
+
+stack: .venv/.stack  ## Prefect on PostgreSQL and Redis, MLflow on PostgreSQL, two workers as two hosts, over ./.dyno
+	$(BIN)/dyno stack up
+
+stack-down: .venv/.stack  ## ends it; what it holds is kept
+	$(BIN)/dyno stack down
+
+test-stack: .venv/.stack .venv/.dev  ## the stack for real: a matrix over two hosts, and what comes of kills and outages
+	$(BIN)/pytest tests/stack -m stack
+
+bench-matrix: .venv/.stack .venv/.dev  ## a matrix of 100 variants that only sleep, over the stack: overhead, growth, queries
+	$(BIN)/python -m tests.benchmarks.bench_matrix
 
 RELEASES ?=
 
@@ -67,10 +85,10 @@ lock:  ## resolve the dependencies anew (needs uv)
 	$(COMPILE) pyproject.toml --extra llama-cpp -o requirements/runtime.lock
 	$(COMPILE) --group pyproject.toml:build -o requirements/build.lock
 	$(COMPILE) pyproject.toml --extra llama-cpp --group build --group dev -o requirements/dev.lock
+	$(COMPILE) -c requirements/runtime.lock pyproject.toml --extra llama-cpp --extra stack -o requirements/stack.lock
 
-lock-docker:  ## the locks of docker/, at the versions of requirements/runtime.lock (needs uv)
+lock-docker:  ## the lock of the load client, at the versions of requirements/runtime.lock (needs uv)
 	$(COMPILE) -c requirements/runtime.lock docker/load-client.in -o docker/load-client.lock
-	$(COMPILE) -c requirements/runtime.lock --no-deps docker/stack.in -o docker/stack.lock
 
 clean:  ## removes .venv and caches; what was measured stays in .dyno
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

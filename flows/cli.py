@@ -17,6 +17,7 @@ from flows import cli_profile
 from flows.cli_bounds import Prices, bounds, cost
 from flows.cli_compare import compare
 from flows.cli_images import images
+from flows.cli_stack import stack_app
 from flows.cli_store import store_app
 from flows.terminal import File, Json
 from flows.terminal import console as _console
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.command()(compare)
 app.add_typer(store_app)
+app.add_typer(stack_app)
 app.command()(bounds)
 app.command()(cost)
 _OF_THE_MACHINE = (EACCES, EPERM, ENOSPC, EDQUOT, EROFS, EIO, ENOTDIR, EISDIR, ENAMETOOLONG, EMFILE, ENFILE)
