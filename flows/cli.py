@@ -16,9 +16,11 @@ from experiments.errors import EXIT_INTERRUPTED, EXIT_MEASUREMENT, EXIT_OK, EXIT
 from flows import cli_profile
 from flows.cli_bounds import Prices, bounds, cost
 from flows.cli_compare import compare
+from flows.cli_deploy import Pool, deploy, worker
 from flows.cli_images import images
 from flows.cli_stack import stack_app
 from flows.cli_store import store_app
+from flows.cli_watch import watch
 from flows.terminal import File, Json
 from flows.terminal import console as _console
 from flows.terminal import logs_shown as _logs_shown
@@ -35,6 +37,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(compare)
+app.command()(deploy)
+app.command()(watch)
+app.command()(worker)
 app.add_typer(store_app)
 app.add_typer(stack_app)
 app.command()(bounds)
@@ -160,6 +165,7 @@ def run(
     file: File,
     force: Annotated[bool, typer.Option("--force", help="measure everything again, in a new campaign")] = False,
     prices: Prices = None,
+    pool: Pool = "",
     as_json: Json = False,
 ) -> None:
     """Measures what an experiment file asks for and has not been measured yet."""
@@ -168,7 +174,7 @@ def run(
 
         read_prices(prices)
         os.environ[VARIABLE] = str(prices.absolute())
-    _run(file, force=force, retry="", as_json=as_json)
+    _run(file, force=force, retry="", as_json=as_json, pool=pool)
 
 
 @app.command()
@@ -177,11 +183,12 @@ def retry(
     every: Annotated[
         bool, typer.Option("--all", help="also what failed for a reason that a launch cannot mend")
     ] = False,
+    pool: Pool = "",
     as_json: Json = False,
 ) -> None:
     """Measures cells once more, on new launches: those that are invalid, that were interrupted, or that failed for a
     reason that may pass (a timeout, a crash, a full disk; not a bad flag, or a model that is too large)."""
-    _run(file, force=False, retry="all" if every else "what may pass", as_json=as_json)
+    _run(file, force=False, retry="all" if every else "what may pass", as_json=as_json, pool=pool)
 
 
 @app.command()
@@ -316,12 +323,15 @@ def doctor(
         _console().print(doctor_table(body))
 
 
-def _run(file: Path, *, force: bool, retry: Literal["", "what may pass", "all"], as_json: bool) -> None:
-    from flows.invocation import invoke
+def _run(file: Path, *, force: bool, retry: Literal["", "what may pass", "all"], as_json: bool, pool: str = "") -> None:
+    from flows.invocation import invoke, invoke_in_pool
 
-    experiment = _read(file)
+    experiment, printer = _read(file), _result_printer(as_json)
     with _logs_shown():
-        status = invoke(experiment, force=force, retry=retry, print_result=_result_printer(as_json))
+        if pool:
+            status = invoke_in_pool(experiment, pool, force=force, retry=retry, print_result=printer)
+        else:
+            status = invoke(experiment, force=force, retry=retry, print_result=printer)
     raise typer.Exit(status)
 
 
