@@ -20,9 +20,10 @@ from flows.cli_deploy import Pool, deploy, worker
 from flows.cli_images import images
 from flows.cli_replay import replay
 from flows.cli_report import report
+from flows.cli_stack import stack_app
 from flows.cli_store import store_app
-from flows.export_command import export
 from flows.cli_watch import watch
+from flows.export_command import export
 from flows.terminal import File, Json
 from flows.terminal import console as _console
 from flows.terminal import logs_shown as _logs_shown
@@ -45,6 +46,7 @@ app.command()(deploy)
 app.command()(watch)
 app.command()(worker)
 app.add_typer(store_app)
+app.add_typer(stack_app)
 app.command()(bounds)
 app.command()(cost)
 app.command()(report)
