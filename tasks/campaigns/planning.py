@@ -44,7 +44,8 @@ class PlannedCell:
         backend = {"engine_backend": v.engine_backend} if v.engine_backend else {}
         more = {**backend, "quantization": str(v.quantization), "hardware": v.hardware, "workload": w.name}
         why = {"state": self.state, "reason": self.reason, "stage": self.stage, "failure_class": self.failure_class}
-        return {**names, **more, **why}
+        trust = {"trust_remote_code": True} if v.trust_remote_code else {}
+        return {**names, **more, **why, **trust}
 
 
 @dataclass(frozen=True, slots=True)
