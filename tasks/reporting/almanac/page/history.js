@@ -24,15 +24,20 @@ export function coldStart({ looks }) {
 function stacked(width, looks, items, order) {
   const rows = looks.filter((look) => items.some((item) => item.look === look));
   return Plot.plot({
-    width, height: 52 + rows.length * 54, marginLeft: 6, marginRight: 12, marginTop: 18, marginBottom: 34, style: { background: "none", fontSize: "12px", fontFamily: "inherit" },
+    width, height: 52 + rows.length * 48, marginLeft: 6, marginRight: 12, marginTop: 18, marginBottom: 34, style: { background: "none", fontSize: "12px", fontFamily: "inherit" },
     x: { label: "seconds →", labelArrow: "none", nice: true }, y: { axis: null, padding: 0.74, domain: rows.map((_, index) => index) },
     opacity: { domain: order, range: [0.3, 0.3, 0.45, 0.6, 1, 0.7], type: "ordinal" },
     marks: [
       Plot.barX(items, reachable(items, { x: "seconds", z: "phase", y: (item) => rows.indexOf(item.look), fill: "var(--accent)", fillOpacity: "phase", order, insetRight: 1.5 })),
       Plot.text(rows, { x: 0, y: (_, index) => index, text: "name", textAnchor: "start", dy: -17 }),
-      Plot.text(items.filter((item) => item.seconds > 0), Plot.stackX({ x: "seconds", z: "phase", y: (item) => rows.indexOf(item.look), order, text: (item) => (item.seconds > 0.14 * longest(rows, items) ? item.phase : ""), fill: MUTED, dy: 17, fontSize: 10.5 })),
+      Plot.text(items.filter((item) => item.seconds > 0), Plot.stackX({ x: "seconds", z: "phase", y: (item) => rows.indexOf(item.look), order, text: (item) => (item === widest(items, item.phase) && item.seconds > 0.12 * longest(rows, items) ? item.phase : ""), fill: MUTED, dy: 17, fontSize: 10.5 })),
     ],
   });
+}
+
+// Each phase is named once, where it is longest.
+function widest(items, phase) {
+  return items.filter((item) => item.phase === phase).sort((a, b) => b.seconds - a.seconds)[0];
 }
 
 function longest(rows, items) {
@@ -57,11 +62,11 @@ export function releases({ data, question }) {
 function smallMultiples(width, items) {
   return Plot.plot({
     width, height: 60 + 56 * new Set(items.map((item) => item.name)).size, marginLeft: 6, marginRight: 40, marginTop: 14, marginBottom: 22, style: { background: "none", fontSize: "12px", fontFamily: "inherit" },
-    x: { type: "linear", domain: [0, 1.04 * Math.max(...items.map((item) => item.y))], label: "requests/s →", labelArrow: "none" }, y: { axis: null, domain: [-1, 1] }, fy: { label: null, axis: null, padding: 0.3, domain: [...new Set(items.map((item) => item.name))] }, facet: { data: items, y: "name" },
+    x: { type: "linear", domain: [0, 1.04 * Math.max(...items.map((item) => item.y))], label: "requests/s →", labelArrow: "none" }, y: { axis: null, domain: [-1, 1] }, fy: { label: null, axis: null, padding: 0.3, domain: [...new Set(items.map((item) => item.name))] },
     marks: [
-      Plot.gridX({ stroke: "var(--grid)", strokeOpacity: 1 }), Plot.line(items, { x: "y", y: () => 0, stroke: MUTED, sort: "version" }),
-      Plot.dot(items, reachable(items, { x: "y", y: () => 0, r: 5, fill: (item) => (item.version === newest(items, item.name) ? "var(--accent)" : "var(--paper)"), stroke: "var(--accent)" })),
-      ...["end", "middle", "start"].map((side) => Plot.text(items.filter((item) => item.side === side), { x: "y", y: () => 0, text: "version", dy: 15, dx: { end: 6, middle: 0, start: -6 }[side], textAnchor: side, fontSize: 10.5, fill: (item) => (item.version === newest(items, item.name) ? "var(--ink)" : "var(--muted)") })),
+      Plot.gridX({ stroke: "var(--grid)", strokeOpacity: 1 }), Plot.line(items, { x: "y", y: () => 0, fy: "name", z: "name", stroke: MUTED, sort: "version" }),
+      Plot.dot(items, reachable(items, { x: "y", y: () => 0, fy: "name", r: 5, fill: (item) => (item.version === newest(items, item.name) ? "var(--accent)" : "var(--paper)"), stroke: "var(--accent)" })),
+      ...["end", "middle", "start"].map((side) => Plot.text(items.filter((item) => item.side === side), { x: "y", y: () => 0, fy: "name", text: "version", dy: 15, dx: { end: 6, middle: 0, start: -6 }[side], textAnchor: side, fontSize: 10.5, fill: (item) => (item.version === newest(items, item.name) ? "var(--ink)" : "var(--muted)") })),
       Plot.text([...new Set(items.map((item) => item.name))].map((name) => ({ name })), { fy: "name", text: "name", frameAnchor: "top-left", dy: -2, textAnchor: "start" }),
     ],
   });

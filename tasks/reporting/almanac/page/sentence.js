@@ -7,11 +7,11 @@ export function sentence(data, question, change) {
   const gap = (name, label, { any } = {}) => select(data, question, name, label, change, any);
   const choice = (name, label, entries) => h("select", { "aria-label": label, name, onchange: (event) => change({ [name]: event.target.value }) },
     entries.map(([value, text]) => h("option", { value, selected: String(question[name]) === value }, text)));
-  return h("form", { class: "sentence", "aria-label": "The question", onsubmit: (event) => event.preventDefault() },
+  return h("div", { class: "sentence", role: "group", "aria-label": "The question" },
     h("p", {}, "I want to serve ", gap("model", "model"), " on ", gap("hardware", "hardware", { any: "any hardware" }), " with ", gap("engine", "engine", { any: "any engine" }), "; ",
       gap("in", "tokens in"), " tokens in, ", gap("out", "tokens out"), " tokens out. Clients should get the ", choice("get", "which token", Object.entries(GETS)),
-      " within ", limit(question, change), ", ", choice("percent", "share of the time, percent", PERCENTS.map((value) => [value, `${value} %`])), " of the time. Show me the ",
-      choice("show", "what to show", Object.entries(SHOWS).map(([value, text]) => [value, value === "every" ? text : `${text} configuration`])), "."));
+      " within ", limit(question, change), ", ", choice("percent", "share of the time, percent", PERCENTS.map((value) => [value, `${value} %`])), question.show === "every" ? " of the time. Show me " : " of the time. Show me the ",
+      choice("show", "what to show", Object.entries(SHOWS)), " configuration."));
 }
 
 function select(data, question, name, label, change, any) {
