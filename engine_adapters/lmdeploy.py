@@ -59,7 +59,7 @@ KV_TYPES = {
 METHODS = {TURBOMIND: dict[str, str](), PYTORCH: {"eagle": "eagle", "eagle3": "eagle3", "mtp": "deepseek_mtp"}}
 """TurboMind warns and serves without speculation."""
 
-NEUTRAL_SAMPLING = (("0.17", ("--generation-config", "lmdeploy")), ("0", ()))
+NEUTRAL_SAMPLING = (("0.16", ("--generation-config", "lmdeploy")), ("0", ()))
 TRUST = (("0.14", ("--trust-remote-code",)), ("0", ()))
 FP8_CACHE = (("0.14", True), ("0", False))
 """0.12 knows 4 and 8 bits of integers only, and trusts every model's code."""
@@ -90,7 +90,7 @@ def checkpoint(variant: Variant) -> CheckpointSpec:
 
 
 def launch_spec(variant: Variant) -> LaunchSpec:
-    """The backend, the prefix cache and, from 0.17 on, neutral sampling are always said."""
+    """The backend, the prefix cache and, from 0.16 on, neutral sampling are always said."""
     checkpoint(variant)
     _refuse(variant)
     profile = profile_of(TITLE, (), variant)
@@ -184,16 +184,11 @@ FAILURES = (
     FailurePattern(r"OutOfMemoryError|CUDA out of memory|No enough gpu memory", FailureClass.OUT_OF_MEMORY),
     FailurePattern(r"CUDA runtime error: out of memory|cudaErrorMemoryAllocation", FailureClass.OUT_OF_MEMORY),
     FailurePattern(r"Could not find model architecture from config", FailureClass.UNSUPPORTED_ARCHITECTURE),
-    FailurePattern(r"does not recognize this architecture", FailureClass.UNSUPPORTED_ARCHITECTURE),
     FailurePattern(
         r"Unsupported (group_size|quant method|weight quantization|compressed-tensors)|Only compressed-tensors",
         FailureClass.UNSUPPORTED_QUANTIZATION,
     ),
-    FailurePattern(r"Failed to find valid checkpoint under|SafetensorError", FailureClass.WEIGHTS_MISSING),
-    FailurePattern(r"GatedRepoError|is a gated repo|Access to model .* is restricted", FailureClass.WEIGHTS_GATED),
-    FailurePattern(r"RepositoryNotFoundError|HFValidationError: Repo id must be", FailureClass.WEIGHTS_MISSING),
-    FailurePattern(r"driver on your system is too old|driver version is insufficient", FailureClass.DRIVER_TOO_OLD),
-    FailurePattern(r"address already in use|Address already in use", FailureClass.PORT_IN_USE),
+    FailurePattern(r"Failed to find valid checkpoint under", FailureClass.WEIGHTS_MISSING),
     FailurePattern(r"lmdeploy serve api_server: error: ", FailureClass.BAD_FLAG),
 )
 
@@ -213,6 +208,7 @@ ADAPTER = EngineAdapter(
         "cached_prompt_tokens": "lmdeploy:cached_tokens_total",
         "output_tokens": "lmdeploy:generation_tokens_total",
     },
+    quantizing_flags=("--model-format",),
     release_package="lmdeploy",
     failure_patterns=FAILURES,
     backend_pattern=r"Fallback to (\w+) engine",

@@ -18,6 +18,7 @@ from tasks.quantization.calibration import Calibration, read_calibration
 from tasks.quantization.checkpoint import make_checkpoint
 from tasks.quantization.ggml import find_ggml_library
 from tasks.quantization.published import checkpoint_to_load, read_published
+from tasks.quantization.recipes import is_calibrated
 from tasks.serving.environment import Environment, engine_environment
 
 log = logging.getLogger("dyno.quantize")
@@ -46,7 +47,7 @@ def quantize(
         progress=lambda text: log.debug("%s", text, extra={"live": text}),
         ggml_library=find_ggml_library(environment.site_packages) if environment and spec.format == "gguf" else None,
         environment=lambda requirements: engine_environment(environments, requirements, log.info),
-        calibration=calibration_of(variant.model),
+        calibration=calibration_of(variant.model) if is_calibrated(spec) else None,
         device=device(),
     )
     verb = "made and verified" if found.was_made else "kept"
@@ -65,6 +66,8 @@ def _spec(variant: Variant, folder: Path) -> CheckpointSpec | None:
     )
     published = read_published(folder)
     name = variant.model.name
+    if published is not None:
+        log.info("%s: its weights are published as %s", name, published.what)
     return checkpoint_to_load(asked, variant.quantization, published, model=name, engine_quantizes=quantizes)
 
 

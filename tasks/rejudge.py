@@ -11,6 +11,7 @@ from tasks.analysis.columns import read_columns
 from tasks.analysis.goodput import joint_attainment, slo_attainments
 from tasks.campaigns.campaign import Campaign
 from tasks.loadgen.record import read_records
+from tasks.weigh import weighed
 
 log = logging.getLogger("dyno.analyse")
 
@@ -25,7 +26,7 @@ def rejudge(campaign: Campaign, cell_ids: Sequence[str], slos: tuple[SLO, ...], 
         points = tuple(held_against(campaign, cell_id, point, slos) for point in result.points)
         state = CellState.MEASURED if result.state is CellState.INVALID else result.state
         again = result.model_copy(update={"points": points, "state": state, "mlflow_run_id": ""})
-        changed.append(judge_cell(again, slos, plan))
+        changed.append(weighed(judge_cell(again, slos, plan)))
         campaign.save(changed[-1])
     if changed:
         log.info("%d cells are judged again by other SLOs, from their records", len(changed))

@@ -56,6 +56,14 @@ class Item:
         return self.manifest.made_from if self.manifest else {}
 
     @property
+    def identities(self) -> frozenset[str]:
+        """What others name it by in what they are made from: its key, or the hash of its largest file, which is one of
+        weights; smaller ones, such as a tokenizer, are the same in many models."""
+        files = self.manifest.files.values() if self.manifest else ()
+        largest = max(files, key=lambda entry: entry.size, default=None)
+        return frozenset({self.key} | ({largest.sha256} if largest else set()))
+
+    @property
     def recipe(self) -> str:
         """What was made of the weights; "" for weights themselves."""
         return str(self.made_from.get("recipe", ""))
@@ -91,8 +99,8 @@ def remains(stock: Stock) -> list[Remains]:
 def model_names(found: list[Item], known: Mapping[str, str]) -> dict[str, str]:
     """The model of each artifact by its key: that of what it is made from, at any depth. `known` names weights whose
     own record has no name for people, by key."""
-    by_key = {item.key: item for item in found if item.manifest}
-    return {key: _model_name(item, by_key, known, depth=8) for key, item in by_key.items()}
+    named = {name: item for item in found if item.manifest for name in item.identities}
+    return {item.key: _model_name(item, named, known, depth=8) for item in found if item.manifest}
 
 
 def references(value: object) -> Iterator[str]:
@@ -107,15 +115,15 @@ def references(value: object) -> Iterator[str]:
             yield from references(inner)
 
 
-def _model_name(item: Item, by_key: Mapping[str, Item], known: Mapping[str, str], depth: int) -> str:
+def _model_name(item: Item, named: Mapping[str, Item], known: Mapping[str, str], depth: int) -> str:
     if item.key in known:
         return known[item.key]
     if "repo" in item.made_from:
         return str(item.made_from["repo"])
-    inputs = [by_key[text] for text in references(item.made_from) if text in by_key and text != item.key]
+    inputs = [named[text] for text in references(item.made_from) if text in named and named[text] is not item]
     if not inputs or not depth:
         return str(item.made_from.get("model", ""))
-    return _model_name(inputs[0], by_key, known, depth - 1)
+    return _model_name(inputs[0], named, known, depth - 1)
 
 
 def last_use(use_file: Path, made_at: datetime) -> datetime:

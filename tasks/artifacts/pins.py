@@ -126,26 +126,24 @@ def _items_of(pin_: Pin, found: list[Item], commits: Mapping[str, str]) -> Itera
         for item in found:
             if item.kind == ENVIRONMENT and item.requirements == need.requirements:
                 yield item.kind, item.key
-        weights = {item.key for item in found if _is_source(item, need.source, commits)} | {need.local_key} - {""}
-        yield from ((item.kind, item.key) for item in found if item.key in weights)
-        yield from _made_of(weights, need.recipe, found)
+        weights = [item for item in found if _is_source(item, need.source, commits)]
+        yield from ((item.kind, item.key) for item in weights)
+        names = frozenset({need.local_key} - {""}).union(*(item.identities for item in weights))
+        yield from _made_of(names, need.recipe, found)
     for repo, file, split in pin_.datasets:
         wanted = {"dataset": repo, "file": file, "split": split}
         yield from ((i.kind, i.key) for i in found if i.kind == "dataset" and wanted.items() <= i.made_from.items())
 
 
-def _made_of(keys: set[str], recipe: str, found: list[Item]) -> Iterator[tuple[str, str]]:
-    """What is made of these, and of that in turn: checkpoints of this recipe, and what is compiled from them."""
-    keys = set(keys)
-    grown = True
-    while grown:
-        grown = False
-        for item in found:
-            fits = item.recipe in ("", recipe) and not keys.isdisjoint(references(item.made_from))
-            if fits and item.key not in keys:
-                keys.add(item.key)
-                grown = True
-                yield item.kind, item.key
+def _made_of(names: frozenset[str], recipe: str, found: list[Item]) -> Iterator[tuple[str, str]]:
+    """What is made of what bears these names, and of that in turn: checkpoints of this recipe, and what is compiled
+    from them."""
+    fitting = [item for item in found if item.manifest and item.recipe in ("", recipe)]
+    while grown := [
+        item for item in fitting if item.key not in names and not names.isdisjoint(references(item.made_from))
+    ]:
+        names = names.union(*(item.identities for item in grown))
+        yield from ((item.kind, item.key) for item in grown)
 
 
 def _is_source(item: Item, source: Mapping[str, Any], commits: Mapping[str, str]) -> bool:

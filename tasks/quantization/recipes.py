@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 
-from engine_adapters.base import CheckpointFormat
+from engine_adapters.base import CheckpointFormat, CheckpointSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +92,9 @@ TOOL_RECIPES: Mapping[tuple[str, str], Recipe] = {
     )
 }
 """(format, recipe) to what makes it."""
+
+
+def is_calibrated(spec: CheckpointSpec) -> bool:
+    """Whether making it looks at data."""
+    recipe = TOOL_RECIPES.get((spec.format, spec.recipe))
+    return recipe is not None and recipe.calibrated

@@ -42,6 +42,7 @@ COMMON = tuple(
             r"GatedRepoError|gated repo|(401|403) Client Error|Access to model .{1,200} is restricted",
         ),
         (Class.WEIGHTS_MISSING, r"RepositoryNotFoundError|EntryNotFoundError|404 Client Error|SafetensorError"),
+        (Class.WEIGHTS_MISSING, r"Repo id must be (in the form|a string)|HFValidationError: Repo id must"),
         (Class.UNSUPPORTED_ARCHITECTURE, r"does not recognize this architecture|[Uu]nknown model architecture"),
         (Class.UNSUPPORTED_ARCHITECTURE, r"requires? you to execute the .{0,80}in that repo|`trust_remote_code=True`"),
         (Class.UNSUPPORTED_QUANTIZATION, r"[Uu]nknown quantization method"),
@@ -108,7 +109,8 @@ def classify(
     if oom_killed and exit_status == 128 + 9:
         return Failure(Class.OUT_OF_MEMORY)
     found = _named(_lines(log_tail), (*patterns, *COMMON)) or _of_setup(error) or _of_causes(error)
-    if oom_killed and (found is None or found.failure_class in SYMPTOMS):
+    by_itself = exit_status is None or exit_status <= 128  # as a server does whose worker the kernel has ended
+    if oom_killed and by_itself and (found is None or found.failure_class in SYMPTOMS):
         return Failure(Class.OUT_OF_MEMORY)
     return found or Failure(told or _ending(error, exit_status))
 

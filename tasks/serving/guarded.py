@@ -65,10 +65,6 @@ class GuardedProcess:
         is_ours = oom_kills() > self.oom_kills_before
         return bool(told) and ("oom_killed=true" in told[-1] or (is_killed and is_ours))
 
-    def log_text(self) -> str:
-        """Its output: the beginning and the end of a long one."""
-        return read_log(self.log)
-
     def log_tail(self, lines: int = 15) -> str:
         """The last lines of its output, read from the last 32 KiB."""
         with contextlib.suppress(FileNotFoundError), self.log.open("rb") as file:

@@ -12,7 +12,7 @@ from experiments.schema.variant import Quantization, Variant
 from tasks.quantization.checkpoint import RECIPES
 from tests.engine_adapters.test_contract import BASES
 
-QUANTIZING = ("--quantization", "-q", "--quantize")
+QUANTIZING = ("--quantization", "-q", "--quantize", "--model-format")
 """By which the servers that we know quantize weights while they load them."""
 
 WORDS = {"compressed_tensors": "compressed-tensors"}
@@ -71,3 +71,16 @@ def test_a_flag_is_left_out_with_its_value() -> None:
 def test_a_flag_that_names_the_weights_own_method_stays() -> None:
     argv = ("serve", "--quantization", "bitsandbytes", "--quantize=fp8")
     assert without_flags(argv, ("--quantization", "--quantize"), but="bitsandbytes") == argv[:3]
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=lambda adapter: adapter.name)
+def test_weights_in_16_bits_are_quantized_by_somebody(adapter: EngineAdapter) -> None:
+    """By a maker, by a build, by a flag; else the precision is one that only a publisher gives."""
+    only_published = set()
+    for variant in variants(adapter):
+        spec = adapter.checkpoint(variant)
+        if spec is None or spec.format != "safetensors" or adapter.build_spec(variant) is not None:
+            continue
+        if not set(adapter.quantizing_flags) & set(adapter.launch_spec(variant).argv):
+            only_published.add(variant.quantization)
+    assert only_published - {Quantization.BF16, Quantization.F16} <= {Quantization.MXFP4, Quantization.FP8_BLOCK}

@@ -28,6 +28,10 @@ load_plan: {requests_per_point: 40, min_seconds: 0.5, max_seconds: 2, saturation
 """
 
 
+SLOWEST_S = 240.0
+"""Of a machine that does much else meanwhile, until the first load point is there."""
+
+
 def cells_with_a_trial(store: Store) -> int:
     return len({file.parents[2] for file in (store.folder / "home/campaigns").glob("broken/1/*/launch-*/*/trial.json")})
 
@@ -36,14 +40,14 @@ def broken(store: Store, garbage: FakeEngine, silent: FakeEngine) -> dict[str, A
     """What the run says, each engine having been broken after the first load point on it."""
     store.write("broken.yaml", EXPERIMENT.replace("GARBAGE", garbage.url).replace("SILENT", silent.url))
     process = store.start("run", "broken.yaml", "--json")
-    until(lambda: cells_with_a_trial(store) == 1)
+    until(lambda: cells_with_a_trial(store) == 1, SLOWEST_S)
     garbage.turned_into = "html"
-    until(lambda: cells_with_a_trial(store) == 2)
+    until(lambda: cells_with_a_trial(store) == 2, SLOWEST_S)
     silent.turned_into = "silent"
-    until(lambda: cells_with_a_trial(store) == 3)
+    until(lambda: cells_with_a_trial(store) == 3, SLOWEST_S)
     (engine,) = [pid for pid in map(int, (p.name for p in Path("/proc").glob("[0-9]*"))) if is_engine(pid, store)]
     os.kill(engine, signal.SIGSTOP)
-    said, log = process.communicate(timeout=120)
+    said, log = process.communicate(timeout=SLOWEST_S)
     assert process.returncode == 4, log
     body: dict[str, Any] = json.loads(said)
     return body

@@ -126,15 +126,24 @@ def times(server: Server, point: LoadPoint, random: np.random.Generator) -> tupl
 
 def measured(server: Server, point: LoadPoint, slos: Sequence[SLO], random: np.random.Generator) -> PointResult:
     """The point as the product would have it, had its client been perfect."""
+    return measured_with_records(server, point, slos, random)[0]
+
+
+def measured_with_records(
+    server: Server, point: LoadPoint, slos: Sequence[SLO], random: np.random.Generator
+) -> tuple[PointResult, pa.Table, tuple[int, int]]:
+    """Beside it the records, and the window."""
     due, first, last = times(server, point, random)
     window = _window(point.stop, due, last)
     in_window = due >= window[0]
     at_ns = (ORIGIN_NS + round(window[0] * NS), ORIGIN_NS + round(window[1] * NS))
+    table = table_of(due, first, last, in_window)
     summary = summarize_trial(
-        table_of(due, first, last, in_window), window=at_ns, load=point.load, workload=WORKLOAD, slos=slos,
-        client=CLIENT, method_version="t", overloaded=point.role == "overloaded",
+        table, window=at_ns, load=point.load, workload=WORKLOAD, slos=slos, client=CLIENT, method_version="t",
+        overloaded=point.role == "overloaded",
     )  # fmt: skip
-    return PointResult(point=point, summary=summary, directory=f"{point.step}", started_at="2026-01-01T00:00:00Z")
+    result = PointResult(point=point, summary=summary, directory=f"{point.step}", started_at="2026-01-01T00:00:00Z")
+    return result, table, at_ns
 
 
 def _window(stop: StopRule, due: Floats, last: Floats) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from tasks.artifacts.collection import Limits, collect
 from tasks.artifacts.inventory import Item, Stock, items, model_names, remains
 from tasks.artifacts.lock import is_in_use, use_until_exit
 from tasks.artifacts.manifest import Artifact
+from tasks.artifacts.pins import Need, Pin, pinned
 from tasks.artifacts.store import ArtifactStore, Make
 
 COLLECTING = Path(__file__).with_name("collecting.py")
@@ -172,6 +173,27 @@ def test_the_model_of_a_checkpoint_is_that_of_its_weights(stock: Stock) -> None:
     names = model_names(items(stock), {})
     assert {names[artifact.key] for artifact in (weights, checkpoint, engine)} == {"org/model"}
     assert model_names(items(stock), {weights.key: "a name"})[engine.key] == "a name"
+
+
+def test_what_is_compiled_from_files_by_their_hashes_is_known_by_the_largest(stock: Stock) -> None:
+    """Two models share a tokenizer: an engine compiled from the weights of one is of that one."""
+    store = ArtifactStore(stock.artifacts)
+
+    def weights_of(number: int) -> Make:
+        def make(folder: Path) -> dict[str, object]:
+            (folder / "model.safetensors").write_bytes(bytes([number]) * 100)
+            (folder / "tokenizer.json").write_bytes(b"the same")
+            return {}
+
+        return make
+
+    models = [store.get_or_make("hub", {"repo": f"org/{n}", "commit": "0" * 40}, weights_of(n)) for n in (1, 2)]
+    shas = {name: entry.sha256 for name, entry in models[1].manifest.files.items()}
+    engine = store.get_or_make("engine", {"checkpoint": shas}, of_size(1))
+    assert model_names(items(stock), {})[engine.key] == "org/2"
+    need = Need({"kind": "hub", "repo": "org/2", "revision": "0" * 40}, "", ())
+    pin = Pin("mine", "mine.yaml", "", (need,), ())
+    assert sorted(pinned(items(stock), [pin], stock.artifacts)) == [("engine", engine.key), ("hub", models[1].key)]
 
 
 def test_a_use_file_that_was_removed_is_marked_anew(tmp_path: Path) -> None:

@@ -76,3 +76,34 @@ def test_the_worker_ends_when_its_owner_is_gone(model: Artifact, tmp_path: Path)
     said, _ = worker.communicate(json.dumps(job) + "\n", timeout=30)
     assert worker.returncode == 1
     assert "done" not in said
+
+
+def test_a_program_of_ours_runs_under_another_python(tmp_path: Path) -> None:
+    job = {**JOB, "folder": str(tmp_path), "library": None}
+    with pytest.raises(QuantizationError, match=r"config\.json: cannot be read"):
+        run_worker(job, progress=silent, python=Path(sys.executable))
+
+
+def test_a_tool_is_given_neither_secrets_nor_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_not_for_tools")
+    monkeypatch.setenv("PYTHONPATH", "/somewhere/else")
+    python = tmp_path / "python"
+    python.write_text(
+        f"#!{sys.executable} -P\nimport json, os, sys\nsys.stdin.readline()\n"
+        "print(json.dumps({'done': dict(os.environ)}))\n"
+    )
+    python.chmod(0o755)
+    found = run_worker(JOB, progress=silent, python=python)
+    assert found["HF_HUB_OFFLINE"] == "1"
+    assert found.keys() & {"HF_TOKEN", "PYTHONPATH"} == set()
+
+
+def test_a_bar_that_leaves_its_line_unfinished_hides_no_answer(program: Path) -> None:
+    program.write_text(
+        "import sys\nfrom tasks.quantization.one_job import answer_one_job\n"
+        "def make(job, progress):\n    print(' 50%|##  |', end='', flush=True)\n    return {'bits': 4}\n"
+        "sys.exit(answer_one_job(make))\n"
+    )
+    found = run_worker(JOB, progress=silent, program="stand_in")
+    assert found["bits"] == 4
+    assert 2**20 < found["quantize_peak_bytes"] < 2**32

@@ -3,10 +3,13 @@
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 from rich.console import Console
 
 from experiments.schema.result import CellResult
+from tasks.reporting.plan_table import plan_table
+from tasks.reporting.report import write_report
 from tasks.reporting.tables import result_rows, result_table
 
 
@@ -69,3 +72,22 @@ def test_rows_are_json_without_an_unexplained_null(cells: list[CellResult]) -> N
 def test_no_secret_of_a_cause_is_printed(failed: Callable[..., CellResult]) -> None:
     cell = failed(cause="401 for Bearer abcdefghijklmnop1234")
     assert "abcdefghijklmnop" not in "\n".join(printed([cell])) + json.dumps(result_rows([cell]))
+
+
+def test_a_failure_is_shown_with_its_class_and_its_stage(failed: Callable[..., CellResult], tmp_path: Path) -> None:
+    cell = failed(failure_class="out_of_memory")
+    (row,) = result_rows([cell])
+    assert (row["failure_class"], row["stage"]) == ("out_of_memory", "launch")
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(result_table([cell]))
+    assert "failed, out of memory at launch: the server ended" in console.export_text()
+    write_report(tmp_path / "r.html", experiment="e", cells=[cell])
+    assert "Failed, out of memory at launch: the server ended" in (tmp_path / "r.html").read_text()
+
+
+def test_a_plan_shows_the_class_of_what_failed() -> None:
+    row = {"cell_id": "c", "engine": "e", "engine_version": "1", "model": "m", "quantization": "f16", "workload": "w"}
+    told = {"state": "failed", "reason": "it ended", "failure_class": "bad_flag", "stage": "launch"}
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(plan_table([row | told]))
+    assert "failed, bad_flag at launch: it ended" in console.export_text()

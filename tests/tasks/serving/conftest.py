@@ -16,5 +16,8 @@ def image() -> Iterator[EngineImage]:
     if reason:
         pytest.skip(reason)
     with made.podman_store(), pytest.MonkeyPatch.context() as patch:
+        reason = made.why_none_runs()
+        if reason:
+            pytest.skip(reason)
         patch.setenv("DYNO_CONTAINER_CLI", "podman")
         yield engine_image(find_cli(), made.IMAGE, lambda _: None)

@@ -61,6 +61,26 @@ def why_not() -> str:
     return f"podman does not work here: {done.stderr.strip()[-200:]}" if done.returncode else ""
 
 
+def why_none_runs() -> str:
+    """ "" where a plain container, without any option of dyno's, runs here."""
+    limits = [word for name in ("nofile", "nproc") for word in ("--ulimit", f"{name}=1024:1024")]
+    command = [
+        "podman",
+        "run",
+        "--rm",
+        "--network",
+        "host",
+        *limits,
+        "--entrypoint",
+        "python3",
+        IMAGE,
+        "-c",
+        "print(1)",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return f"podman starts no container here: {done.stderr.strip()[-300:]}" if done.returncode else ""
+
+
 @contextlib.contextmanager
 def podman_store() -> Iterator[None]:
     """Podman keeps its images and containers in a folder that goes with the block: the machine's own stay alone. Short,

@@ -191,6 +191,23 @@ def test_the_run_ends_as_the_cell_did(store: TrackingStore, cell: MakeCell, stat
     assert run.data.tags["dyno.cause"] == "ran out of memory"
 
 
+def test_a_failed_cell_is_found_by_its_class_and_stage_and_takes_files_later(
+    store: TrackingStore, cell: MakeCell, tmp_path: Path
+) -> None:
+    failed = cell(state="failed", stage="launch", cause="it ended", failure_class="out_of_memory", points=())
+    run_id = store.publish_cell(failed, invocation_run_id="", files={})
+    traces = tmp_path / "traces"
+    traces.mkdir()
+    (traces / "rank0.json.gz").write_bytes(b"x")
+    store.add_files(run_id, {"profiles/profile-1": traces})
+    client = MlflowClient(tracking_uri=store.uri)
+    tags = client.get_run(run_id).data.tags
+    assert (tags["failure_class"], tags["stage"]) == ("out_of_memory", "launch")
+    assert [file.path for file in client.list_artifacts(run_id, "profiles/profile-1")] == [
+        "profiles/profile-1/rank0.json.gz"
+    ]
+
+
 def test_what_a_dead_process_left_running_is_killed(store: TrackingStore, cell: MakeCell) -> None:
     program = (
         "import os, sys; from pathlib import Path; from tasks.tracking.mlflow_store import TrackingStore\n"

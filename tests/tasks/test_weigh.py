@@ -9,7 +9,7 @@ from experiments.schema.read import catalog
 from experiments.schema.result import CellResult, CellState
 from experiments.schema.variant import Variant
 from experiments.schema.workload import Workload
-from tasks.analyse import weighed
+from tasks.weigh import weighed
 
 
 def cell(variant: Variant, **provenance: Any) -> CellResult:
