@@ -5,20 +5,31 @@ import { MUTED, reachable } from "./figure.js";
 import { matches } from "./question.js";
 import { names as namesOf, number, title } from "./words.js";
 
-const PHASES = { download: 0, environment: 0, quantize: 0, build: 0, launch: 1, "warm up": 1 };
-const MARK = { measured: "●", invalid: "◐", failed: "✕", unsupported: "–", interrupted: "…" };
+const STAGES = { environment: "environment", download: "pull", build: "compile", launch: "launch", "warm up": "warm up" };
+const ORDER = ["environment", "pull", "weights", "compile", "capture", "launch", "first token", "warm up"];
+const MARK = { measured: "●", invalid: "◐", failed: "✕", unsupported: "–", interrupted: "…", stand_in: "◇" };
 const VERDICT = { improved: "▲", regressed: "▼", equivalent: "=", undecided: "?", void: "∅" };
 const MOST_ROWS = 40;
 
 export function coldStart({ looks }) {
-  const items = looks.flatMap((look) => Object.keys(PHASES).filter((phase) => look.cell.stages_s[phase] > 0).map((phase) => ({ look, cell: look.cell, phase, seconds: look.cell.stages_s[phase], says: `${look.name}: ${phase} ${number(look.cell.stages_s[phase])} s` })));
-  const order = Object.keys(PHASES);
+  const items = looks.flatMap((look) => phases(look.cell).map(([phase, seconds]) => ({ look, cell: look.cell, phase, seconds, says: `${look.name}: ${phase} ${number(seconds)} s` })));
+  const cold = looks.filter((look) => look.cell.cold_start?.cold).length;
+  const known = cold ? `${cold} of these starts were cold: weights from the disk, nothing compiled before.` : "Whether these starts were cold was not measured.";
   return {
-    id: "start", title: "Cold start", caption: "Seconds from nothing to a warm server, phase by phase; what was cached costs nothing.", summary: "Seconds of each phase of the start, for each configuration.",
-    absent: items.length ? null : "No start was timed.", headers: ["configuration", ...order, "healthy after", "first token after"],
-    rows: looks.map((look) => [look.name, ...order.map((phase) => look.cell.stages_s[phase] ?? null), look.cell.start_s.healthy ?? null, look.cell.start_s.first_token ?? null]),
-    draw: (width) => stacked(width, looks, items, order),
+    id: "start", title: "Cold start", caption: `Seconds until a server is there, phase by phase. ${known}`, summary: `Seconds of each phase of the start, for each configuration. ${known}`,
+    absent: items.length ? null : "No start was timed.", headers: ["configuration", "start", ...ORDER, "known by"],
+    rows: looks.map((look) => [look.name, look.cell.cold_start ? (look.cell.cold_start.cold ? "cold" : "warm") : "", ...ORDER.map((phase) => new Map(phases(look.cell)).get(phase) ?? null), look.cell.cold_start?.how_known ?? ""]), draw: (width) => stacked(width, looks, items, ORDER),
   };
+}
+
+// From the ledger of starts where there is one: weights, compilation and capture lie within the time to healthy.
+function phases(cell) {
+  const start = cell.cold_start;
+  if (!start) return Object.keys(STAGES).map((stage) => [STAGES[stage], cell.stages_s[stage] ?? 0]).filter(([, seconds]) => seconds > 0);
+  const inside = [["weights", start.weights_s], ["compile", start.compile_s], ["capture", start.capture_s]];
+  const known = inside.reduce((sum, [, seconds]) => sum + (seconds ?? 0), 0);
+  const rest = [["launch", start.healthy_s === undefined ? null : Math.max(0, start.healthy_s - known)], ["first token", start.first_token_s === undefined ? null : Math.max(0, start.first_token_s - (start.healthy_s ?? 0))]];
+  return [["environment", start.environment_s], ["pull", start.pull_s], ...inside, ...rest].filter(([, seconds]) => seconds > 0);
 }
 
 function stacked(width, looks, items, order) {
@@ -26,7 +37,7 @@ function stacked(width, looks, items, order) {
   return Plot.plot({
     width, height: 52 + rows.length * 48, marginLeft: 6, marginRight: 12, marginTop: 18, marginBottom: 34, style: { background: "none", fontSize: "12px", fontFamily: "inherit" },
     x: { label: "seconds →", labelArrow: "none", nice: true }, y: { axis: null, padding: 0.74, domain: rows.map((_, index) => index) },
-    opacity: { domain: order, range: [0.3, 0.3, 0.45, 0.6, 1, 0.7], type: "ordinal" },
+    opacity: { domain: order, range: [0.25, 0.35, 0.5, 0.8, 0.65, 1, 0.6, 0.4], type: "ordinal" },
     marks: [
       Plot.barX(items, reachable(items, { x: "seconds", z: "phase", y: (item) => rows.indexOf(item.look), fill: "var(--accent)", fillOpacity: "phase", order, insetRight: 1.5 })),
       Plot.text(rows, { x: 0, y: (_, index) => index, text: "name", textAnchor: "start", dy: -17 }),
@@ -129,11 +140,11 @@ export function matrix({ data, question }, pick) {
 
 function square(cell, pick) {
   if (!cell) return h("td", { class: "empty" }, h("span", { class: "for-readers" }, "not asked"));
-  const why = cell.failure_class ? cell.failure_class.replaceAll("_", " ") : cell.state === "measured" ? (cell.grade ? `grade ${cell.grade}` : "measured") : cell.state;
+  const why = cell.failure_class ? cell.failure_class.replaceAll("_", " ") : cell.state === "measured" ? (cell.grade ? `grade ${cell.grade}` : "measured") : cell.state.replace("_", "-");
   return h("td", {}, h("button", { type: "button", class: `square ${cell.state}`, title: `${title(cell)}: ${why}${cell.cause ? `: ${cell.cause}` : ""}`, onclick: () => pick(cell.id) }, h("span", { "aria-hidden": "true" }, MARK[cell.state]), " ", why));
 }
 
 function key(cells) {
   const states = [...new Set(cells.map((cell) => cell.state))];
-  return states.map((state) => `${MARK[state]} ${state} (${cells.filter((cell) => cell.state === state).length})`).join(", ");
+  return states.map((state) => `${MARK[state]} ${state.replace("_", "-")} (${cells.filter((cell) => cell.state === state).length})`).join(", ");
 }
