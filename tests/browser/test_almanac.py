@@ -110,6 +110,15 @@ def test_what_nobody_measured_comes_with_an_experiment_that_would(open_page: Ope
     assert ADAPTERS["sglang"].launch_spec(cell.variant).gpus == 8
 
 
+def test_any_length_can_be_typed(open_page: Opened) -> None:
+    page = open_page(DEFAULT.fragment)
+    page.select_option("#question select[name=in]", "…")
+    page.fill("#question input[name=in]", "777")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('#headline').textContent === 'Nobody has measured this.'")
+    assert "prompt_tokens: 777, output_tokens: 1024" in page.inner_text("#lines")
+
+
 def test_a_limit_that_nothing_keeps_is_said_with_the_reason(open_page: Opened, tmp_path: Path) -> None:
     page = open_page(f"{DEFAULT.fragment}&within_ms=1")
     assert page.inner_text("#headline") == "Nothing measured keeps this limit."
@@ -161,6 +170,22 @@ def test_every_chart_has_words_and_its_figures_as_a_table(open_page: Opened) -> 
         assert page.locator(f"#{name} svg[aria-label]").count() == 1, name
         assert page.locator(f"#{name} .for-readers").inner_text(), name
         assert page.locator(f"#{name} details table tbody tr").count() > 0, name
+
+
+def test_quality_stands_beside_speed_with_what_is_past_a_limit(open_page: Opened) -> None:
+    page = open_page(DEFAULT.fragment)
+    page.wait_for_selector("#quality svg")
+    said = page.locator("#quality [data-cell]").evaluate_all("all => all.map((one) => one.getAttribute('aria-label'))")
+    assert all(("past a limit" in text) == ("int4_awq" in text) for text in said)
+    assert any("98.1 % agreement" in text for text in said)
+
+
+def test_a_cold_start_is_told_phase_by_phase(open_page: Opened) -> None:
+    page = open_page(f"{DEFAULT.fragment}&engine=vllm&quantization=fp8&engine_version=0.33.0")
+    page.wait_for_selector("#start svg")
+    said = page.locator("#start [data-cell]").evaluate_all("all => all.map((one) => one.getAttribute('aria-label'))")
+    told = {text.rsplit(": ", 1)[1] for text in said}
+    assert {"pull 20.0 s", "weights 14.0 s", "compile 33.0 s", "capture 9.00 s", "launch 15.0 s"} <= told
 
 
 def test_drawing_a_question_asks_one_that_has_an_answer(open_page: Opened) -> None:

@@ -72,7 +72,7 @@ export function releases({ data, question }) {
 
 function smallMultiples(width, items) {
   return Plot.plot({
-    width, height: 60 + 56 * new Set(items.map((item) => item.name)).size, marginLeft: 6, marginRight: 40, marginTop: 14, marginBottom: 22, style: { background: "none", fontSize: "12px", fontFamily: "inherit" },
+    width, height: 72 + 56 * new Set(items.map((item) => item.name)).size, marginLeft: 6, marginRight: 40, marginTop: 14, marginBottom: 36, style: { background: "none", fontSize: "12px", fontFamily: "inherit" },
     x: { type: "linear", domain: [0, 1.04 * Math.max(...items.map((item) => item.y))], label: "requests/s →", labelArrow: "none" }, y: { axis: null, domain: [-1, 1] }, fy: { label: null, axis: null, padding: 0.3, domain: [...new Set(items.map((item) => item.name))] },
     marks: [
       Plot.gridX({ stroke: "var(--grid)", strokeOpacity: 1 }), Plot.line(items, { x: "y", y: () => 0, fy: "name", z: "name", stroke: MUTED, sort: "version" }),

@@ -32,7 +32,12 @@ function drawn(width, items) {
     marks: [
       Plot.gridY({ stroke: "var(--grid)", strokeOpacity: 1 }), Plot.ruleX(items, { x: "x", y1: "low", y2: "high", stroke: (item) => item.look.colour }),
       Plot.dot(items, reachable(items, { x: "x", y: "y", r: 5, symbol: (item) => item.look.symbol, fill: (item) => (item.hollow ? "var(--paper)" : item.look.colour), stroke: (item) => item.look.colour })),
-      Plot.text(items, { x: "x", y: "y", text: (item) => item.look.name, dy: -13, fill: MUTED, fontSize: 10.5, stroke: "var(--paper)", strokeWidth: 3 }),
+      Plot.text(firsts(items), { x: "x", y: "low", text: (item) => item.cell.quantization, dy: 12, fill: MUTED, stroke: "var(--paper)", strokeWidth: 3 }),
     ],
   });
+}
+
+// Each quantization is named once.
+function firsts(items) {
+  return [...new Map([...items].reverse().map((item) => [item.cell.quantization, item])).values()];
 }
