@@ -10,7 +10,7 @@ const SURE = {
 };
 
 export function verdictLine(best) {
-  return `${SURE[best.verdict]}${best.cell.grade ? ` · grade ${best.cell.grade}` : ""} · ${best.cell.launches === 1 ? "one launch" : `${best.cell.launches} launches`}`;
+  return `${SURE[best.verdict]}${best.cell.grade ? ` · grade ${best.cell.grade}` : ""} · ${best.cell.launches === 1 ? "of one launch: a claim about the configuration needs three" : `${best.cell.launches} launches`}`;
 }
 
 export function headline(result, names) {
