@@ -88,7 +88,7 @@ class Docket:
             *_broken_figures(launches, self.order.margin),
             *_behind_figures(baseline, candidate, self.order.margin),
         )
-        verdict, reason = _overall(cells, canary)
+        verdict, reason = _overall(cells, canary, launches)
         return ComparisonResult(
             id=name,
             engine=self.order.engine,
@@ -240,7 +240,9 @@ VISITS = (
 )
 
 
-def _overall(cells: Sequence[FigureChange], canary: CanaryResult) -> tuple[ChangeVerdict, str]:
+def _overall(
+    cells: Sequence[FigureChange], canary: CanaryResult, launches: Sequence[LaunchResult]
+) -> tuple[ChangeVerdict, str]:
     """The worst that was shown; equivalent only where every figure is."""
     if canary.broken:
         broken = [one for one in canary.figures if one.verdict in (ChangeVerdict.REGRESSED, ChangeVerdict.IMPROVED)]
@@ -251,8 +253,23 @@ def _overall(cells: Sequence[FigureChange], canary: CanaryResult) -> tuple[Chang
     counts = {verdict: sum(one.verdict == verdict for one in cells) for verdict in ChangeVerdict}
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     if not cells:
-        return ChangeVerdict.UNDECIDED, "no figure could be compared"
+        return ChangeVerdict.UNDECIDED, f"no figure could be compared{_why_none(launches)}"
     for verdict in (ChangeVerdict.REGRESSED, ChangeVerdict.IMPROVED, ChangeVerdict.UNDECIDED):
         if counts[verdict]:
             return verdict, f"of {len(cells)} figures {told}"
     return ChangeVerdict.EQUIVALENT, f"all {len(cells)} figures"
+
+
+def _why_none(launches: Sequence[LaunchResult]) -> str:
+    """What failed, or what keeps every trial from counting."""
+    failed = [one for one in launches if one.cause]
+    if failed:
+        last = failed[-1]
+        return (
+            f": {len(failed)} of {len(launches)} launches failed, the last ({last.arm}) at {last.stage}: {last.cause}"
+        )
+    points = [point for one in launches for measured in one.points.values() for point in measured]
+    invalid = [point for point in points if not point.summary.valid]
+    if invalid and len(invalid) == len(points):
+        return f": every trial is invalid, the last since {invalid[-1].summary.invalid_reasons[0]}"
+    return ""

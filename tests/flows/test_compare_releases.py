@@ -156,6 +156,21 @@ def test_what_has_ended_is_compared_anew(compared: Callable[..., ComparisonResul
     assert [name[-2:] for name in ids] == ["-1", "-2"]
 
 
+def test_a_pilot_that_fails_is_launched_once_more_and_then_told(compared: Callable[..., ComparisonResult]) -> None:
+    machine = Machine(effect={}, noise=0.002)
+    measure = machine.measure
+
+    def broken(ledger: Ledger, cells: object, whose: LaunchResult, **more: object) -> LaunchResult:
+        done = measure(ledger, cells, whose, **more)  # type: ignore[arg-type]
+        return done.model_copy(update={"cause": "it died", "stage": "load sweep", "points": {}})
+
+    machine.measure = broken  # type: ignore[method-assign]
+    result = compared(machine, looks=(2,))
+    assert [arm for _, arm, _ in machine.made] == ["pilot"] * 4  # two of each of two systems
+    told = "4 of 4 launches failed, the last (pilot) at load sweep: it died"
+    assert (result.verdict, result.reason) == ("undecided", f"no figure could be compared: {told}")
+
+
 def test_a_candidate_that_does_not_run_is_a_regression_after_two_tries(
     compared: Callable[..., ComparisonResult],
 ) -> None:
