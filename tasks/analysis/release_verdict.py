@@ -89,6 +89,10 @@ class Docket:
             *_behind_figures(baseline, candidate, self.order.margin),
         )
         verdict, reason = _overall(cells, canary, launches)
+        gaps = _gaps(self.judgements, baseline, candidate)
+        if gaps:
+            reason = f"{reason}; {gaps}"
+            verdict = ChangeVerdict.UNDECIDED if verdict is ChangeVerdict.EQUIVALENT else verdict
         return ComparisonResult(
             id=name,
             engine=self.order.engine,
@@ -195,6 +199,18 @@ def _with_losses(judged: Judgement, baseline: Mapping[Place, Lost], candidate: M
     return replace(judged, reason="; ".join(filter(None, (judged.reason, *told)))) if told else judged
 
 
+def _gaps(judgements: Sequence[Judgement], baseline: Mapping[Place, Lost], candidate: Mapping[Place, Lost]) -> str:
+    """The loads at which no trial of either side is valid, so that nothing is said of them; "" where there is none."""
+    told = {_place(one.series) for one in judgements}
+    gaps = sorted(place for place in {*baseline, *candidate} if place not in told)
+    if not gaps:
+        return ""
+    names = list(dict.fromkeys(f"{at} of {workload}" for _, workload, at in gaps))
+    named = ", ".join(names[:4]) + (" and others" if len(names) > 4 else "")
+    lost = candidate.get(gaps[-1]) or baseline[gaps[-1]]
+    return f"no trial of either side is valid at {named}: {lost.reason}"
+
+
 def _place(series: Series) -> Place:
     system, _, workload = series.cell.rpartition("/")
     return system, workload, series.at
@@ -261,15 +277,11 @@ def _overall(
 
 
 def _why_none(launches: Sequence[LaunchResult]) -> str:
-    """What failed, or what keeps every trial from counting."""
+    """What failed."""
     failed = [one for one in launches if one.cause]
     if failed:
         last = failed[-1]
         return (
             f": {len(failed)} of {len(launches)} launches failed, the last ({last.arm}) at {last.stage}: {last.cause}"
         )
-    points = [point for one in launches for measured in one.points.values() for point in measured]
-    invalid = [point for point in points if not point.summary.valid]
-    if invalid and len(invalid) == len(points):
-        return f": every trial is invalid, the last since {invalid[-1].summary.invalid_reasons[0]}"
     return ""

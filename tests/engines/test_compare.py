@@ -13,6 +13,7 @@ import pytest
 
 from experiments.errors import EXIT_MEASUREMENT
 from tasks.serving.environment import Environment
+from tests.fake_engine import FakeEngine
 from tests.flows.test_end_to_end import Store, new_store
 
 pytestmark = pytest.mark.engines
@@ -84,6 +85,30 @@ def test_a_release_that_was_slowed_is_regressed(dyno: Dyno) -> None:
     assert (status, body["verdict"]) == (EXIT_MEASUREMENT, "regressed")
     assert verdicts(body, "output_tokens_per_s") == {"regressed"}
     assert body["mlflow_run_id"]
+
+
+ENDPOINT = """
+models: [{name: tiny, source: {kind: synthetic, vocab_size: 2048, intermediate_size: 512, layers: 2}}]
+variants:
+  - {engine: endpoint, engine_version: "1", quantization: bf16, runtime: endpoint, model: tiny, endpoint_url: "http://x:1"}
+workloads: [{name: short, prompt_tokens: 8, output_tokens: 16}]
+load_plan: {requests_per_point: 40, min_seconds: 1, max_seconds: 3, warm_up: {max_seconds: 4},
+            saturation: {max_concurrency: 4}}
+"""
+
+
+def test_a_slower_server_that_is_there_already_is_regressed_by_its_address(store: Store, dyno: Dyno) -> None:
+    """The two servers are stand-ins whose gaps between tokens are scripted: 5 and 7 ms."""
+    store.write("there.yaml", ENDPOINT)
+    with FakeEngine() as old, FakeEngine() as new:
+        old.turned_into, new.turned_into = "steady", "slower"
+        urls = ("--from-url", old.url, "--to-url", new.url)
+        few = ("--launches", "3", "--no-escalation", "--no-canary")
+        _, body = dyno("compare", "--experiment", "there.yaml", *urls, *few)
+    assert verdicts(body, "output_tokens_per_s") == {"regressed"}
+    assert "no new start" in body["notes"][-1]
+    prompts = [json.dumps(seen.body["prompt"]) for seen in old.generations]
+    assert max(map(prompts.count, prompts)) <= len(body["launches"])  # the pre-flight's own, once a visit
 
 
 def test_a_cell_is_replayed_with_the_prompts_that_it_was_measured_with(store: Store, dyno: Dyno) -> None:

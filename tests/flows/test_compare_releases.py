@@ -224,9 +224,33 @@ def test_a_candidate_that_falls_behind_a_load_is_regressed_there_and_says_so(
     assert result.verdict == "regressed"
 
 
-def test_trials_lost_by_both_sides_alike_are_no_regression(compared: Callable[..., ComparisonResult]) -> None:
-    both = falling_behind(Machine(effect={}, noise=0.002), "baseline", "candidate", "canary")
-    assert compared(both, looks=(4,)).verdict == "equivalent"
+def test_trials_lost_by_both_sides_alike_are_no_regression_and_no_equality(
+    compared: Callable[..., ComparisonResult],
+) -> None:
+    result = compared(falling_behind(Machine(effect={}, noise=0.002), "baseline", "candidate", "canary"), looks=(4,))
+    assert {one.verdict.value for one in result.cells} == {"equivalent"}
+    assert result.verdict == "undecided"
+    assert result.reason.endswith("no trial of either side is valid at 0.85 of in16-out64: throughput drifts")
+
+
+def test_loads_without_a_valid_trial_are_never_called_equivalent(compared: Callable[..., ComparisonResult]) -> None:
+    machine = Machine(effect={}, noise=0.002)
+    measure = machine.measure
+
+    def disturbed(ledger: Ledger, cells: object, whose: LaunchResult, **more: object) -> LaunchResult:
+        done = measure(ledger, cells, whose, **more)  # type: ignore[arg-type]
+        late = {"valid": False, "invalid_reasons": ("the client was late",)}
+        points = {
+            name: tuple(p.model_copy(update={"summary": p.summary.model_copy(update=late)}) for p in several)
+            for name, several in done.points.items()
+        }
+        return done.model_copy(update={"points": points})
+
+    machine.measure = disturbed  # type: ignore[method-assign]
+    result = compared(machine, looks=(4,))
+    assert {(one.at, one.verdict.value) for one in result.cells} == {("start", "equivalent")}
+    assert result.verdict == "undecided"
+    assert result.reason.endswith("and others: the client was late")
 
 
 ENDPOINTS = """
