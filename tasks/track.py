@@ -60,6 +60,7 @@ def publish_cell(result: CellResult, home: Home, campaign: Campaign, invocation_
     candidates = {
         "plots": plots,
         "points": campaign.launch_folder(result.cell_id, result.launch),
+        "quality": campaign.quality_folder(result.variant.id),
         "build.log": campaign.build_log(result.variant.id, result.launch),
         **{
             f"points-launch-{launch}": campaign.launch_folder(result.cell_id, launch)
