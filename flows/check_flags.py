@@ -3,15 +3,22 @@
 import logging
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 
 from engine_adapters import ADAPTERS
 from experiments.errors import EXIT_MEASUREMENT, DynoError, InputError
+from experiments.schema.requests import FlagsRequest
 from tasks.campaigns.home import open_home
 from tasks.check_flags import check_flags, check_release
 from tasks.flags.report import FlagCheck
 from tasks.flags.table import known_versions
+
+EVERY_RELEASE = FlagsRequest()
 
 
 def releases_of(words: Sequence[str]) -> list[tuple[str, str]]:
@@ -25,12 +32,23 @@ def releases_of(words: Sequence[str]) -> list[tuple[str, str]]:
     return found
 
 
-@flow(name="check-flags", persist_result=False)
-def check_flags_of(releases: list[str]) -> list[FlagCheck]:
-    """All of them, whatever the first one finds; the environment and the wheels are kept in the store."""
-    home = open_home()
+@flow(name="check-flags", flow_run_name="check our flags against the real parsers", persist_result=False)
+def check_flags_of(request: FlagsRequest = EVERY_RELEASE) -> State[Any]:
+    """All of them, whatever the first one finds; the environment and the wheels are kept in the store. The state is
+    failed where a parser refuses a flag.
+
+    Args:
+        request: which releases
+    """
+    home = open_home().make()
     folders = (home.environments, home.root / "parsers")
-    return [check_flags(engine, version, *folders) for engine, version in releases_of(releases)]
+    found = [check_flags(engine, version, *folders) for engine, version in releases_of(request.releases)]
+    lines = [f"- {line}" for check in found for line in lines_of(check)]
+    create_markdown_artifact(key="flags", markdown="\n".join(lines), description="every flag that we emit")
+    refused = [f"{check.engine} {check.version}" for check in found if check.problems]
+    if refused:
+        return Failed(message=f"flags are refused by {', '.join(refused)}")
+    return Completed(message=f"{len(found)} releases take all of our flags")
 
 
 def lines_of(check: FlagCheck) -> list[str]:

@@ -1,7 +1,6 @@
 """The command line: `dyno`. Each command imports what it needs when it runs; printing and exit codes live here."""
 
 import os
-import shlex
 import signal
 import sys
 from enum import StrEnum
@@ -14,10 +13,16 @@ import typer
 
 from experiments.errors import EXIT_INTERRUPTED, EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, DynoError, Interrupted
 from flows import cli_profile
+from flows.cli_attribute import attribute
 from flows.cli_bounds import Prices, bounds, cost
 from flows.cli_compare import compare
+from flows.cli_deploy import Pool, deploy, worker
 from flows.cli_images import images
+from flows.cli_replay import replay
+from flows.cli_report import report
+from flows.cli_stack import stack_app
 from flows.cli_store import store_app
+from flows.cli_watch import watch
 from flows.export_command import export
 from flows.terminal import File, Json
 from flows.terminal import console as _console
@@ -34,10 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(compare)
-app.add_typer(store_app)
-app.command()(bounds)
-app.command()(cost)
 _OF_THE_MACHINE = (EACCES, EPERM, ENOSPC, EDQUOT, EROFS, EIO, ENOTDIR, EISDIR, ENAMETOOLONG, EMFILE, ENFILE)
 Endpoints = StrEnum("Endpoints", ["completions", "chat"])
 Caches = StrEnum("Caches", ["cold", "shared", "hot"])
@@ -97,11 +98,13 @@ def _say_error(error: DynoError) -> None:
 
 
 @app.callback()
-def start() -> None:
+def start(context: typer.Context) -> None:
     """Ends first what a dyno that was killed left running."""
+    from flows.stand_ins import announce_stand_ins
     from tasks.campaigns.home import open_home
     from tasks.serving.lease import reap
 
+    announce_stand_ins(context.invoked_subcommand or "")
     for what in reap(open_home().leases):
         _note(f"ended {what}, which a dyno that was killed had left running")
 
@@ -158,6 +161,7 @@ def run(
     file: File,
     force: Annotated[bool, typer.Option("--force", help="measure everything again, in a new campaign")] = False,
     prices: Prices = None,
+    pool: Pool = "",
     as_json: Json = False,
 ) -> None:
     """Measures what an experiment file asks for and has not been measured yet."""
@@ -166,7 +170,7 @@ def run(
 
         read_prices(prices)
         os.environ[VARIABLE] = str(prices.absolute())
-    _run(file, force=force, retry="", as_json=as_json)
+    _run(file, force=force, retry="", as_json=as_json, pool=pool)
 
 
 @app.command()
@@ -175,11 +179,18 @@ def retry(
     every: Annotated[
         bool, typer.Option("--all", help="also what failed for a reason that a launch cannot mend")
     ] = False,
+    pool: Pool = "",
     as_json: Json = False,
 ) -> None:
     """Measures cells once more, on new launches: those that are invalid, that were interrupted, or that failed for a
     reason that may pass (a timeout, a crash, a full disk; not a bad flag, or a model that is too large)."""
-    _run(file, force=False, retry="all" if every else "what may pass", as_json=as_json)
+    _run(file, force=False, retry="all" if every else "what may pass", as_json=as_json, pool=pool)
+
+
+app.command()(report)
+app.command()(compare)
+app.command()(replay)
+app.command()(attribute)
 
 
 @app.command()
@@ -314,12 +325,19 @@ def doctor(
         _console().print(doctor_table(body))
 
 
-def _run(file: Path, *, force: bool, retry: Literal["", "what may pass", "all"], as_json: bool) -> None:
-    from flows.invocation import invoke
+app.command()(bounds)
+app.command()(cost)
 
-    experiment = _read(file)
+
+def _run(file: Path, *, force: bool, retry: Literal["", "what may pass", "all"], as_json: bool, pool: str = "") -> None:
+    from flows.invocation import invoke, invoke_in_pool
+
+    experiment, printer = _read(file), _result_printer(as_json)
     with _logs_shown():
-        status = invoke(experiment, force=force, retry=retry, print_result=_result_printer(as_json))
+        if pool:
+            status = invoke_in_pool(experiment, pool, force=force, retry=retry, print_result=printer)
+        else:
+            status = invoke(experiment, force=force, retry=retry, print_result=printer)
     raise typer.Exit(status)
 
 
@@ -361,7 +379,7 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Prints the exact command that launches the server of a cell, to paste."""
-    from flows.launch_command import launch_command
+    from flows.launch_command import as_line, launch_command
 
     found = launch_command(cell)
     if as_json:
@@ -369,8 +387,7 @@ def command(
         return
     for note in found["notes"]:
         _note(f"# {note}")
-    words = [f"{name}={shlex.quote(value)}" for name, value in found["env"].items()]
-    print(" ".join([*words, shlex.join(found["argv"])]))
+    print(as_line(found))
 
 
 app.command()(cli_profile.profile)
@@ -429,6 +446,13 @@ def ui(
         _note("Ctrl-C ends both.")
 
     serve_user_interfaces(mlflow_port, prefect_port, show, _note)
+
+
+app.command()(deploy)
+app.command()(watch)
+app.command()(worker)
+app.add_typer(stack_app)
+app.add_typer(store_app)
 
 
 if __name__ == "__main__":

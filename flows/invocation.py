@@ -1,11 +1,14 @@
 """What `dyno run` and `dyno retry` do around the flow: the plan, Prefect's server, what is kept, the report."""
 
 import logging
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments.errors import EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, PublishError
+from experiments.errors import EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, InputError, PublishError
 from experiments.schema.experiment import Experiment
 from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
 from experiments.schema.result import CellResult, CellState
@@ -14,11 +17,14 @@ from flows.local_api import prefect_api, quiet_environment
 from tasks.campaigns.campaign import Campaign, Retry, open_campaign
 from tasks.campaigns.home import Home, measuring_alone, open_home
 from tasks.campaigns.planning import PlannedCell, estimate, plan_cells
+from tasks.campaigns.slots import pool_campaign
 
 log = logging.getLogger("dyno.plan")
 
 SETUP_STAGES = frozenset({"download", "environment", "quantize", "build", "launch"})
 Printer = Callable[[dict[str, Any], object], None]
+POOL_ATTEMPTS = 3
+"""Runs of a variant on the workers of a pool, where its worker dies."""
 
 
 def invoke(experiment: Experiment, *, force: bool, retry: Retry, print_result: Printer) -> int:
@@ -39,6 +45,53 @@ def invoke(experiment: Experiment, *, force: bool, retry: Retry, print_result: P
                 return _measure_and_conclude(order, campaign, planned, print_result)
     quiet_environment(home)
     return _conclude(_order(experiment, home, campaign, planned), campaign, planned, print_result)
+
+
+def invoke_in_pool(experiment: Experiment, pool: str, *, force: bool, retry: Retry, print_result: Printer) -> int:
+    """The same on the workers of a Prefect work pool, wherever those are; what they measured arrives through MLflow."""
+    if not os.environ.get("PREFECT_API_URL"):
+        raise InputError("--pool: its workers meet at a Prefect server: set PREFECT_API_URL to that server's /api")
+    home = open_home().make()
+    campaign = pool_campaign(home.campaigns, experiment.name, now=datetime.now(UTC), new=force)
+    planned = plan_cells(experiment, campaign, retry=retry)
+    _judge_kept_again(experiment, campaign, planned)
+    if retry:
+        _say_what_is_left(planned)
+    quiet_environment(home)
+    with prefect_api(home, log.info):
+        return measure_in_pool(experiment, campaign, planned, pool, attempts=POOL_ATTEMPTS, print_result=print_result)
+
+
+def measure_in_pool(
+    experiment: Experiment,
+    campaign: Campaign,
+    planned: list[PlannedCell],
+    pool: str,
+    *,
+    attempts: int,
+    print_result: Printer = lambda _body, _table: None,
+    only: Collection[str] | None = None,
+) -> int:
+    """Measures what is due on a pool's workers, of `only` those cells where given; the exit code. Prefect's API is
+    there, and so may be a flow that this is part of."""
+    home = open_home().make()
+    if only is not None:
+        planned = [_left(cell) if cell.state == "to measure" and cell.cell.id not in only else cell for cell in planned]
+    order = _order(experiment, home, campaign, planned)
+    if order.variants:
+        _announce(planned, experiment)
+        order = _opened(order, home, campaign)
+        try:
+            _run_flow(order, pool, attempts)
+        except BaseException:
+            _close_stopped(order, home, campaign, planned)
+            log.warning("its runs in the pool %s go on: the same command gathers what they measure", pool)
+            raise
+    return _conclude(order, campaign, planned, print_result)
+
+
+def _left(cell: PlannedCell) -> PlannedCell:
+    return replace(cell, state="not measured", reason="it is not due yet")
 
 
 def _judge_kept_again(experiment: Experiment, campaign: Campaign, planned: Iterable[PlannedCell]) -> None:
@@ -91,7 +144,7 @@ def _order(experiment: Experiment, home: Home, campaign: Campaign, planned: list
         campaign=int(campaign.folder.name),
         home=str(home.root),
         variants=variants,
-        kept=tuple(p.cell.id for p in planned if p.state in ("measured", "invalid", "failed")),
+        kept=tuple(p.cell.id for p in planned if p.state in ("measured", "stand_in", "invalid", "failed")),
         load_plan=experiment.load_plan,
         slos=experiment.slos,
         seed=experiment.seed,
@@ -116,14 +169,18 @@ def _measure_and_conclude(
     return _conclude(order, campaign, planned, print_result)
 
 
-def _run_flow(order: ExperimentOrder) -> None:
+def _run_flow(order: ExperimentOrder, pool: str = "", attempts: int = POOL_ATTEMPTS) -> None:
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from flows.run_experiment import run_experiment
+    from flows.run_in_pool import run_in_pool
 
     # The thread that sends heartbeats is joined at the end of each flow run, in steps of a second.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        run_experiment(order, return_state=True)
+        if pool:
+            run_in_pool(order, pool, attempts, return_state=True)
+        else:
+            run_experiment(order, return_state=True)
 
 
 def _opened(order: ExperimentOrder, home: Home, campaign: Campaign) -> ExperimentOrder:

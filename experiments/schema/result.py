@@ -8,15 +8,18 @@ from pydantic import Field
 from experiments.schema.base import Spec
 from experiments.schema.bound import CellBounds, CellCost, PointBound, TokenCost
 from experiments.schema.failure import FailureClass
-from experiments.schema.load import LoadPoint
+from experiments.schema.load import LoadPlan, LoadPoint
+from experiments.schema.slo import SLO
 from experiments.schema.variant import Variant
 from experiments.schema.workload import Workload
 
 
 class CellState(StrEnum):
-    """What became of a cell. Anything but measured has a reason."""
+    """What became of a cell. Anything but measured has a reason. Of a stand-in, a program in an engine's place, there
+    are figures, and nothing was measured."""
 
     MEASURED = "measured"
+    STAND_IN = "stand_in"
     INVALID = "invalid"
     FAILED = "failed"
     UNSUPPORTED = "unsupported"
@@ -266,7 +269,8 @@ class CellResult(Spec):
     """cell.json: one cell of one campaign, whole. `headlines` holds floor_ttft_p50_ms, saturation_rps,
     saturation_output_tokens_per_s, capacity_rps/NAME where certified, and derating/ARRIVALS/FIGURE; `headline_reasons`
     says why one is absent. Over several launches they are means, and `between_launches` has their intervals. `launch`
-    is the latest; each point names its own."""
+    is the latest; each point names its own. `load_plan`, `slos` and `seed` are what it was measured by: with them it
+    can be measured again."""
 
     cell_id: str
     experiment: str
@@ -298,3 +302,6 @@ class CellResult(Spec):
     ended_at: str = ""
     mlflow_run_id: str = ""
     prefect_run_id: str = ""
+    load_plan: LoadPlan | None = None
+    slos: tuple[SLO, ...] = ()
+    seed: int = 0

@@ -1,7 +1,10 @@
-"""Which content a tag stands for now: asked of the image's registry by the OCI distribution API, without an account."""
+"""Which tags a repository has, and which content one stands for now: asked of its registry by the OCI distribution API,
+without an account."""
 
+import contextlib
 import hashlib
 import re
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import httpx
@@ -24,18 +27,55 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 def digest_of_tag(reference: ImageReference, *, timeout_s: float = 30.0) -> str:
     """The digest (`sha256:…`) of what the tag names. Raises PullError where the registry does not say."""
+    with _asking(reference, timeout_s) as ask:
+        return _digest(reference, ask(f"manifests/{reference.tag}", {"Accept": ", ".join(KINDS)}))
+
+
+MOST_PAGES = 100
+
+
+def tags_of(reference: ImageReference, *, timeout_s: float = 30.0) -> list[str]:
+    """Every tag of the repository, page after page. Raises PullError where the registry does not say."""
+    found: list[str] = []
+    with _asking(reference, timeout_s) as ask:
+        path = "tags/list?n=1000"
+        for _ in range(MOST_PAGES):
+            answer = ask(path, {})
+            found += _tags(reference, answer)
+            following = answer.links.get("next", {}).get("url", "")
+            if not following:
+                break
+            path = f"tags/list?{urlsplit(following).query}"
+    return found
+
+
+def _tags(reference: ImageReference, answer: httpx.Response) -> list[str]:
+    try:
+        return [str(tag) for tag in answer.raise_for_status().json()["tags"] or []]
+    except (httpx.HTTPStatusError, ValueError, KeyError, TypeError) as error:
+        raise PullError(
+            f"{reference.registry} does not list the tags of {reference.repository} (http {answer.status_code})"
+        ) from error
+
+
+@contextlib.contextmanager
+def _asking(reference: ImageReference, timeout_s: float) -> Iterator[Callable[[str, dict[str, str]], httpx.Response]]:
+    """GETs below the repository, with an anonymous token once the registry asks for one."""
     host = HUB_API if reference.registry == HUB else reference.registry
-    url = f"{_scheme(host)}://{host}/v2/{reference.repository}/manifests/{reference.tag}"
+    root = f"{_scheme(host)}://{host}/v2/{reference.repository}"
     try:
         with httpx.Client(timeout=timeout_s, follow_redirects=True) as client:
-            headers = {"Accept": ", ".join(KINDS)}
-            answer = client.get(url, headers=headers)
-            if answer.status_code == httpx.codes.UNAUTHORIZED:
+
+            def ask(path: str, headers: dict[str, str]) -> httpx.Response:
+                answer = client.get(f"{root}/{path}", headers=headers)
+                if answer.status_code != httpx.codes.UNAUTHORIZED:
+                    return answer
                 token = _token(client, answer.headers.get("www-authenticate", ""), reference)
-                answer = client.get(url, headers=headers | {"Authorization": f"Bearer {token}"})
+                return client.get(f"{root}/{path}", headers=headers | {"Authorization": f"Bearer {token}"})
+
+            yield ask
     except httpx.HTTPError as error:
         raise PullError(f"{reference.registry} is out of reach ({type(error).__name__})") from error
-    return _digest(reference, answer)
 
 
 def _scheme(host: str) -> str:

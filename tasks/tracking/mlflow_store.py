@@ -13,6 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import ValidationError
+
 from experiments.errors import PublishError
 from experiments.redaction import redacted
 from experiments.schema.comparison import ComparisonResult
@@ -53,6 +55,7 @@ SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_TRUNCATE_LONG_VALUES": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 """Each unless the user set it. An unreachable server costs 5 s with these, and 247 s with MLflow's own."""
@@ -177,6 +180,31 @@ class TrackingStore:
             self._log_files(run_id, files)
             client.set_terminated(run_id, status="FINISHED", end_time=_ms(result.ended_at))
             return run_id
+
+    def fetch_cell(self, experiment: str, *, campaign: str, cell_id: str, folder: Path) -> CellResult | None:
+        """What was published of a cell, and its files below `folder`; None where nothing was, or what is there was not
+        written by this version."""
+        with self._publishing(f"give the cell {cell_id}"):
+            client = self._open()
+            found = client.get_experiment_by_name(experiment)
+            query = f"tags.`dyno.kind` = 'cell' and tags.`dyno.cell_id` = '{cell_id}' and tags.`dyno.campaign` = "
+            runs = client.search_runs([found.experiment_id], f"{query}'{campaign}'", max_results=1) if found else []
+            if not runs:
+                return None
+            run_id = str(runs[0].info.run_id)
+            folder.mkdir(parents=True, exist_ok=True)
+            for artifact in client.list_artifacts(run_id):
+                client.download_artifacts(run_id, artifact.path, str(folder))
+        return _fetched(folder / "cell.json", run_id)
+
+    def measured_versions(self, experiment: str, engine: str) -> frozenset[str]:
+        """The releases of an engine of which a cell of the experiment was measured, on whatever host."""
+        with self._publishing("say what was measured"):
+            client = self._open()
+            found = client.get_experiment_by_name(experiment)
+            query = f"tags.`dyno.kind` = 'cell' and tags.`dyno.state` = 'measured' and tags.engine = '{engine}'"
+            runs = client.search_runs([found.experiment_id], query, max_results=1000) if found else []
+        return frozenset(str(run.data.tags["engine_version"]) for run in runs)
 
     def tag_run(self, run_id: str, values: Mapping[str, str]) -> None:
         """Adds what became known later, such as prefect.flow_run_id."""
@@ -337,6 +365,13 @@ class TrackingStore:
             client.log_artifact(run_id, str(path), at.parent.as_posix() if at.parent != Path() else None)
         else:
             raise PublishError(f"the artifact {at} must have the name of its file, {path.name}")
+
+
+def _fetched(file: Path, run_id: str) -> CellResult | None:
+    try:
+        return CellResult.model_validate_json(file.read_bytes()).model_copy(update={"mlflow_run_id": run_id})
+    except (OSError, ValidationError):
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,116 @@
+"""Prefect automations of a fleet: runs whose worker died, comparisons that go on after it, and news of a regression."""
+
+from datetime import timedelta
+from typing import Literal
+from uuid import UUID
+
+from prefect.automations import (
+    AutomationCore,
+    ChangeFlowRunState,
+    EventTrigger,
+    Posture,
+    ResourceSpecification,
+    SendNotification,
+)
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import StateType
+
+from flows.announcing import JUDGED
+
+ZOMBIES = "dyno: a run whose worker died has crashed"
+GO_ON = "dyno: a comparison whose worker died goes on"
+REGRESSIONS = "dyno: tell of a regression"
+SILENT = timedelta(seconds=120)
+"""Four of the heartbeats that prefect.yaml asks for."""
+
+Change = Literal["made", "changed", "unchanged"]
+
+
+def automations(notification_block: UUID | None) -> list[AutomationCore]:
+    """Those of a fleet; that of a regression where there is a block to send it by."""
+    found = [zombies(), comparison_goes_on()]
+    return found + ([regression(notification_block)] if notification_block is not None else [])
+
+
+def zombies() -> AutomationCore:
+    """Of a worker that was killed nobody says that its run has ended; only heartbeats that no longer come tell. Runs
+    that are not of our deployments are left alone: they may send theirs more rarely."""
+    return AutomationCore(
+        name=ZOMBIES,
+        description="A run that has sent heartbeats and is silent for two minutes is marked as crashed.",
+        trigger=EventTrigger(
+            after={"prefect.flow-run.heartbeat"},
+            expect={"prefect.flow-run.*"},
+            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+            match_related=ResourceSpecification(
+                {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.dyno"}
+            ),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=SILENT,
+        ),
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message="its heartbeats have stopped: its worker died")],
+    )
+
+
+def comparison_goes_on() -> AutomationCore:
+    """Once: what was launched is kept, and where its own launches kill the worker a second time would too."""
+    return AutomationCore(
+        name=GO_ON,
+        description="An engine-release run that crashed is scheduled again, once; it goes on at the launch it was at.",
+        trigger=EventTrigger(
+            expect={"prefect.flow-run.Crashed"},
+            match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": "1"}),
+            match_related=ResourceSpecification(
+                {"prefect.resource.role": "flow", "prefect.resource.name": "engine-release"}
+            ),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", force=True)],
+    )
+
+
+def regression(block: UUID) -> AutomationCore:
+    """The template: the words of the message are rendered from the event of the verdict."""
+    return AutomationCore(
+        name=REGRESSIONS,
+        description="Sends a notification when a comparison finds that a release has regressed.",
+        trigger=EventTrigger(
+            expect={f"{JUDGED}.regressed"},
+            match=ResourceSpecification({"prefect.resource.id": "dyno.engine.*"}),
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[
+            SendNotification(
+                block_document_id=block,
+                subject="{{ event.payload.engine }} {{ event.payload.to }} regressed",
+                body="{{ event.payload.engine }} {{ event.payload.from }} to {{ event.payload.to }} on "
+                "{{ event.payload.experiment }}: {{ event.payload.reason }}. "
+                "Comparison {{ event.payload.comparison }}, MLflow run {{ event.payload.mlflow_run_id }}.",
+            )
+        ],
+    )
+
+
+def registered(client: SyncPrefectClient, wanted: AutomationCore) -> Change:
+    """By name; what is there and the same is not touched, for a trigger that is written anew forgets what it saw."""
+    there = client.read_automations_by_name(wanted.name)
+    if not there:
+        client.create_automation(wanted)
+        return "made"
+    if _same(there[0], wanted):
+        return "unchanged"
+    client.update_automation(there[0].id, wanted.model_copy(update={"enabled": there[0].enabled}))
+    return "changed"
+
+
+def _same(there: AutomationCore, wanted: AutomationCore) -> bool:
+    """Whether it is enabled is a person's choice."""
+    ours = {"name", "description", "trigger", "actions"}
+    return there.model_dump(mode="json", include=ours) == wanted.model_dump(mode="json", include=ours)

@@ -1,0 +1,50 @@
+"""`dyno watch`: one round of the release watcher."""
+
+import os
+from typing import Annotated, Any
+
+import typer
+
+from experiments.errors import EXIT_OK, EXIT_SETUP
+from flows.terminal import Json, logs_shown, note, show
+
+
+def watch(
+    engine: Annotated[list[str] | None, typer.Option(help="watch this one; may be repeated. Default: all")] = None,
+    prereleases: Annotated[bool, typer.Option("--prereleases", help="release candidates are news too")] = False,
+    as_json: Json = False,
+) -> int:
+    """Looks for new releases of engines, once, and announces them to the Prefect server of PREFECT_API_URL; without
+    one it only shows them. The first look announces nothing: what is there then is the past.
+
+    Exit code 3: the releases of an engine could not be asked for.
+    """
+    from flows.local_api import check_it_answers, quiet_environment
+    from tasks.campaigns.home import open_home
+
+    home = open_home().make()
+    quiet_environment(home)
+    from experiments.schema.requests import WatchRequest
+    from flows.watch_releases import announced, watch_round
+
+    url = os.environ.get("PREFECT_API_URL")
+    if url:
+        check_it_answers(url)
+    with logs_shown():
+        request = WatchRequest(engines=tuple(engine or ()), prereleases=prereleases)
+        rows = watch_round(request, home, announced if url else None)
+    show(as_json, {"engines": rows}, _table(rows))
+    if not url and any(row["news"] for row in rows):
+        note("not announced: set PREFECT_API_URL to a server that `dyno deploy` has set up")
+    return EXIT_SETUP if any(row["problem"] for row in rows) else EXIT_OK
+
+
+def _table(rows: list[dict[str, Any]]) -> Any:
+    from rich.table import Column, Table
+
+    table = Table("Engine", "Newest", "Released", "Releases", Column("News", overflow="fold"), box=None)
+    for row in rows:
+        fresh = ", ".join(one["version"] for one in row["news"])
+        said = row["problem"] or fresh or ("first look: all known" if row["first_look"] else "none")
+        table.add_row(row["engine"], row["newest"] or "–", row["uploaded_at"][:10], str(row["releases"]), said)
+    return table

@@ -1,0 +1,136 @@
+"""A new release of an engine: compared with the last one that was measured, on the experiments that name the engine."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from experiments.errors import DynoError, InputError, PublishError
+from experiments.schema.comparison import ChangeVerdict, ComparisonResult
+from experiments.schema.experiment import Experiment
+from experiments.schema.requests import ReleaseRequest
+from flows.announcing import announce_verdict
+from flows.comparing import comparison_order, run_comparison
+from flows.fleet import fleet_experiments
+from tasks.campaigns.campaign import all_results
+from tasks.campaigns.comparison import all_comparisons
+from tasks.campaigns.home import Home, open_home
+from tasks.serving.parent_death import end_with_worker
+from tasks.show_results import link_mlflow
+from tasks.track import tracking_store
+
+log = logging.getLogger("dyno.release")
+
+
+def release_run_name() -> str:
+    """The engine and its new release."""
+    request = flow_run.parameters.get("request") or {}
+    asked = request if isinstance(request, dict) else request.model_dump()
+    return f"{asked.get('engine', '?')} {asked.get('version', '?')} against the last one measured"
+
+
+@flow(name="engine-release", flow_run_name=release_run_name, persist_result=False)
+def engine_release(request: ReleaseRequest) -> State[Any]:
+    """Compares on every experiment that names the engine; the state is failed where nothing could be said.
+
+    Args:
+        request: the release, and what it is compared on
+    """
+    end_with_worker()
+    home = open_home().make()
+    naming = [one for one in fleet_experiments(request.experiments) if request.engine in _engines(one)]
+    if not naming:
+        return Completed(message=f"none of the experiments names {request.engine}: nothing is compared")
+    verdicts, problems = [], []
+    for experiment in naming:
+        try:
+            verdicts.append(f"{experiment.name}: {_compared(experiment, request, home)}")
+        except DynoError as error:
+            log.error("%s: %s", experiment.name, error.message)
+            problems.append(f"{experiment.name}: {error.message}")
+    message = "; ".join(verdicts + problems)
+    return Failed(message=message) if problems else Completed(message=message)
+
+
+def _engines(experiment: Experiment) -> set[str]:
+    return {cell.variant.engine for cell in experiment.cells() if not cell.excluded}
+
+
+def _compared(experiment: Experiment, request: ReleaseRequest, home: Home) -> str:
+    """The verdict; that of an earlier run of this very comparison where there is one: a release is judged once."""
+    baseline = baseline_version(_measured(experiment, request.engine, home), request)
+    known = _known(home, experiment, request, baseline)
+    result = known or run_comparison(
+        comparison_order(
+            experiment,
+            engine=request.engine,
+            baseline={"engine_version": baseline},
+            candidate={"engine_version": request.version},
+            looks=(request.launches, request.launches * 3 // 2, request.launches * 2),
+            margin=request.margin,
+            canary=request.canary,
+            budget_s=60 * request.budget_minutes if request.budget_minutes is not None else None,
+            home=home.root,
+        )
+    )
+    _show(result, home)
+    if known is None:
+        announce_verdict(result)
+    if result.verdict is ChangeVerdict.VOID:
+        raise DynoError(f"the comparison is void: {result.reason}")
+    return f"{result.verdict.value} ({baseline} to {request.version})"
+
+
+def baseline_version(measured: Iterable[str], request: ReleaseRequest) -> str:
+    """The newest release before the new one of which something was measured, else the one before it. Raises InputError
+    where there is neither."""
+    older = [version for version in measured if _is_older(version, request.version)]
+    found = max(older, key=Version, default="") or request.previous
+    if not found:
+        raise InputError(f"{request.engine}: no release before {request.version} was measured, and none was named")
+    return found
+
+
+def _is_older(version: str, than: str) -> bool:
+    try:
+        return Version(version) < Version(than)
+    except InvalidVersion:
+        return False
+
+
+def _measured(experiment: Experiment, engine: str, home: Home) -> set[str]:
+    """On any host where MLflow can be reached, in this store in any case."""
+    here = {
+        one.variant.engine_version
+        for one in all_results(home.campaigns)
+        if one.experiment == experiment.name and one.variant.engine == engine and one.state == "measured"
+    }
+    try:
+        return here | tracking_store(home).measured_versions(experiment.name, engine)
+    except PublishError as error:
+        log.warning("%s", error)
+        return here
+
+
+def _known(home: Home, experiment: Experiment, request: ReleaseRequest, baseline: str) -> ComparisonResult | None:
+    wanted = (experiment.name, request.engine, baseline, request.version)
+    for one in reversed(all_comparisons(home.comparisons)):
+        found = (one.experiment, one.engine, one.from_version, one.to_version)
+        if found == wanted and one.ended_at and one.verdict is not ChangeVerdict.VOID:
+            return one
+    return None
+
+
+def _show(result: ComparisonResult, home: Home) -> None:
+    if result.mlflow_run_id:
+        try:
+            link_mlflow(home, result.mlflow_run_id, key="mlflow-comparison")
+        except PublishError as error:
+            log.warning("%s", error)
+    log.info("%s: %s: %s; %s", result.id, result.verdict.value, result.reason, Path(home.comparisons / result.id))

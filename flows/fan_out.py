@@ -1,0 +1,190 @@
+"""One run of `measure-variant` for each variant, on the workers of a pool: sent, waited for, sent again."""
+
+import logging
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    FlowRunFilter,
+    FlowRunFilterId,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled
+from prefect.variables import Variable
+
+from experiments.errors import InputError
+from experiments.schema.order import ExperimentOrder, VariantOrder
+from flows.hosts import HOST_PREFIX, weights_variable
+from tasks.campaigns.dispatch import GONE, Dispatch, asked_id, next_step
+from tasks.campaigns.placement import placed, weights_id
+
+log = logging.getLogger("dyno.pool")
+
+MEASURE = "measure-variant"
+"""What the names of deployments begin with that measure one variant: one deployment a pool."""
+
+POLL_S = 2.0
+
+
+def deployment_in(pool: str) -> tuple[UUID, str]:
+    """The deployment that measures variants in a pool: its id and its name. Raises InputError where there is none."""
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_work_pool(pool)
+        except ObjectNotFound:
+            raise InputError(f"Prefect has no work pool {pool}: make it with `dyno deploy --pool {pool}`") from None
+        found = client.read_deployments(
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])), deployment_filter=DeploymentFilter()
+        )
+    measuring = sorted((one.name, one.id) for one in found if one.name.startswith(MEASURE))
+    if not measuring:
+        raise InputError(f"nothing in the pool {pool} measures variants: `dyno deploy --pool {pool}` registers it")
+    return measuring[0][1], measuring[0][0]
+
+
+def fan_out(run: ExperimentOrder, pool: str, *, attempts: int, before: dict[str, str]) -> dict[str, str]:
+    """Returns when each variant's run has ended: by variant id the reason why nothing came of it, where so. `before`
+    are the ends of the results by cell that are to be replaced."""
+    deployment, _ = deployment_in(pool)
+    with get_client(sync_client=True) as client:
+        sent = [_sent(deployment, run, one, past=True) for one in _dispatches(client, run, pool, before)]
+        return _waited_for(client, deployment, run, pool, sent, attempts)
+
+
+def _dispatches(client: SyncPrefectClient, run: ExperimentOrder, pool: str, before: dict[str, str]) -> list[Dispatch]:
+    hosts = online_hosts(client, pool)
+    holders = {host: cast(list[str], Variable.get(weights_variable(host), [])) for host in hosts}
+    hosts_of = placed({one.variant.id: weights_id(one.variant) for one in run.variants}, holders, hosts)
+    if not hosts and not _workers(client, pool):
+        log.warning(
+            "no worker of the pool %s is online: its runs wait until one is (dyno worker --pool %s)", pool, pool
+        )
+    return [
+        Dispatch(
+            one,
+            asked_id(run, one, [before.get(cell.cell_id, "") for cell in one.cells]),
+            hosts_of[one.variant.id],
+        )
+        for one in run.variants
+    ]
+
+
+def online_hosts(client: SyncPrefectClient, pool: str) -> list[str]:
+    """Queues that a worker of their host reads now."""
+    return [name for name in _workers(client, pool) if name.startswith(HOST_PREFIX)]
+
+
+def _workers(client: SyncPrefectClient, pool: str) -> list[str]:
+    return sorted(one.name for one in client.read_workers_for_work_pool(pool) if one.status == "ONLINE")
+
+
+def _sent(deployment: UUID, run: ExperimentOrder, dispatch: Dispatch, *, past: bool = False) -> Dispatch:
+    """With its run: a new one, or the one that an earlier invocation made of the same. `past` goes on behind those that
+    ended without a result."""
+    whole = run.model_copy(update={"variants": (), "kept": (), "home": ""})
+    variant = dispatch.order.variant
+    found: FlowRun = run_deployment(  # type: ignore[assignment]  # in a flow that is not async, it is none either
+        deployment,
+        parameters={"run": whole.model_dump(mode="json"), "order": dispatch.order.model_dump(mode="json")},
+        timeout=0,
+        flow_run_name=f"{run_name(run, dispatch.order)} try {dispatch.attempt}",
+        tags=[f"engine:{variant.engine}", f"model:{variant.model.name}", f"campaign:{run.experiment}-{run.campaign}"],
+        idempotency_key=dispatch.key,
+        work_queue_name=dispatch.host or None,
+    )
+    if past and found.state is not None and found.state.type.value in GONE:
+        return _sent(deployment, run, dispatch.past(), past=True)
+    return Dispatch(**_fields(dispatch) | {"run_id": str(found.id)})
+
+
+def _fields(dispatch: Dispatch) -> dict[str, Any]:
+    return {name: getattr(dispatch, name) for name in Dispatch.__slots__}
+
+
+def run_name(run: ExperimentOrder, order: VariantOrder) -> str:
+    """What runs, in a line."""
+    return f"{order.variant.label} · {run.experiment}-{run.campaign}"
+
+
+def _waited_for(
+    client: SyncPrefectClient,
+    deployment: UUID,
+    run: ExperimentOrder,
+    pool: str,
+    open_: Sequence[Dispatch],
+    attempts: int,
+) -> dict[str, str]:
+    lost: dict[str, str] = {}
+    whole, told = len(open_), 0
+    progress = create_progress_artifact(0.0, key="progress", description=f"0 of {whole} variants")
+    while open_:
+        open_ = _looked_after(client, deployment, run, pool, open_, attempts, lost)
+        if (ended := whole - len(open_)) != told:
+            told = ended
+            update_progress_artifact(
+                cast(UUID, progress), 100 * ended / whole, description=f"{ended} of {whole} variants, {len(lost)} lost"
+            )
+        if open_:
+            time.sleep(POLL_S)
+    return lost
+
+
+def _looked_after(
+    client: SyncPrefectClient,
+    deployment: UUID,
+    run: ExperimentOrder,
+    pool: str,
+    open_: Sequence[Dispatch],
+    attempts: int,
+    lost: dict[str, str],
+) -> list[Dispatch]:
+    """Those that are still open; what was lost is added, and what crashed is sent again."""
+    wanted = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(one.run_id) for one in open_]))
+    found = {str(one.id): one for one in client.read_flow_runs(flow_run_filter=wanted, limit=200)}
+    hosts = online_hosts(client, pool)
+    left: list[Dispatch] = []
+    for one in open_:
+        run_now = found.get(one.run_id)
+        is_there = not one.host or one.host in hosts
+        step = "wait" if run_now is None else _step_of(run_now, is_there, attempts - one.tries)
+        if step == "wait":
+            left.append(one)
+        elif step == "again":
+            log.warning("%s: %s; running it again elsewhere", run_name(run, one.order), _words(run_now))
+            _withdraw(client, run_now)
+            left.append(_sent(deployment, run, one.again()))
+        elif step == "lost":
+            lost[one.order.variant.id] = _words(run_now)
+    return left
+
+
+def _step_of(run: FlowRun, host_is_there: bool, tries_left: int) -> str:
+    state = run.state
+    if state is None:
+        return "wait"
+    seconds = (datetime.now(UTC) - state.timestamp).total_seconds()
+    return next_step(
+        state.type.value, seconds_in_state=seconds, host_is_there=host_is_there, tries_left=max(0, tries_left)
+    )
+
+
+def _withdraw(client: SyncPrefectClient, run: FlowRun | None) -> None:
+    """So that a worker that comes back does not start it too."""
+    if run is not None and run.state is not None and not run.state.is_final():
+        client.set_flow_run_state(run.id, Cancelled(message="its worker is gone: it runs elsewhere"), force=True)
+
+
+def _words(run: FlowRun | None) -> str:
+    if run is None or run.state is None:
+        return "its run is gone"
+    return f"its run {run.name} is {str(run.state.name).lower()}: {run.state.message or 'no reason given'}"
