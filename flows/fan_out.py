@@ -23,6 +23,7 @@ from prefect.states import Cancelled
 from prefect.variables import Variable
 
 from experiments.errors import InputError
+from experiments.redaction import redacted
 from experiments.schema.order import ExperimentOrder, VariantOrder
 from flows.hosts import HOST_PREFIX, weights_variable
 from tasks.campaigns.dispatch import GONE, Dispatch, asked_id, next_step
@@ -56,9 +57,21 @@ def fan_out(run: ExperimentOrder, pool: str, *, attempts: int, before: dict[str,
     """Returns when each variant's run has ended: by variant id the reason why nothing came of it, where so. `before`
     are the ends of the results by cell that are to be replaced."""
     deployment, _ = deployment_in(pool)
+    for one in run.variants:
+        _check_no_secret(one)
     with get_client(sync_client=True) as client:
         sent = [_sent(deployment, run, one, past=True) for one in _dispatches(client, run, pool, before)]
         return _waited_for(client, deployment, run, pool, sent, attempts)
+
+
+def _check_no_secret(order: VariantOrder) -> None:
+    """Parameters of runs lie in Prefect's database for all to read."""
+    asked = order.model_dump(mode="json")
+    if redacted(asked) != asked:
+        raise InputError(
+            f"{order.variant.label}: a secret of it would lie in Prefect's database: leave it out of the file, and "
+            "set it in the environment of the workers"
+        )
 
 
 def _dispatches(client: SyncPrefectClient, run: ExperimentOrder, pool: str, before: dict[str, str]) -> list[Dispatch]:
