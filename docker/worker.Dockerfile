@@ -21,8 +21,8 @@ COPY docker/images.lock docker/images.lock
 RUN .venv/bin/pip install --no-deps --no-build-isolation --editable .
 
 FROM build AS build-stack
-COPY docker/stack.lock docker/stack.lock
-RUN .venv/bin/pip install --require-hashes -r requirements/runtime.lock -r docker/stack.lock
+COPY requirements/stack.lock requirements/
+RUN .venv/bin/pip install --require-hashes -r requirements/stack.lock
 
 FROM ${PYTHON_IMAGE} AS run
 RUN groupadd --gid 1000 dyno && useradd --uid 1000 --gid dyno --create-home dyno && install -d -o dyno -g dyno /data

@@ -148,7 +148,7 @@ def _order(experiment: Experiment, home: Home, campaign: Campaign, planned: list
         campaign=int(campaign.folder.name),
         home=str(home.root),
         variants=variants,
-        kept=tuple(p.cell.id for p in planned if p.state in ("measured", "invalid", "failed")),
+        kept=tuple(p.cell.id for p in planned if p.state in ("measured", "stand_in", "invalid", "failed")),
         load_plan=experiment.load_plan,
         slos=experiment.slos,
         seed=experiment.seed,

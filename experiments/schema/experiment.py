@@ -1,6 +1,7 @@
 """An experiment: one YAML file, expanded into cells with stable ids."""
 
 import itertools
+import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Self, get_origin
 
@@ -28,7 +29,14 @@ def expand_line(line: object) -> object:
     for key, values in axes.items():
         if not values:
             raise ValueError(f"{key} is an empty list; an axis has at least one value")
+        for index, value in enumerate(values):
+            if value in values[:index]:
+                raise ValueError(f"{key} names {_written(value)} twice; an axis has each value once: leave one out")
     return tuple(line | dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
+
+
+def _written(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 VariantLine = Annotated[tuple[Variant, ...], BeforeValidator(expand_line)]

@@ -27,7 +27,7 @@ class PlannedCell:
     """A cell and what a run would do with it; `reason` says why where it is not measured."""
 
     cell: Cell
-    state: Literal["to measure", "measured", "invalid", "failed", "excluded", "unsupported", "not measured"]
+    state: Literal["to measure", "measured", "stand_in", "invalid", "failed", "excluded", "unsupported", "not measured"]
     reason: str = ""
     stage: str = ""
     failure_class: FailureClass | None = None
@@ -35,11 +35,17 @@ class PlannedCell:
     def row(self) -> dict[str, object]:
         """For tables and JSON."""
         v, w = self.cell.variant, self.cell.workload
-        names = {"cell_id": self.cell.id, "engine": v.engine, "engine_version": v.engine_version, "model": v.model.name}
+        names = {
+            "cell_id": self.cell.id,
+            "engine": v.engine_name,
+            "engine_version": v.engine_version,
+            "model": v.model.name,
+        }
         backend = {"engine_backend": v.engine_backend} if v.engine_backend else {}
         more = {**backend, "quantization": str(v.quantization), "hardware": v.hardware, "workload": w.name}
         why = {"state": self.state, "reason": self.reason, "stage": self.stage, "failure_class": self.failure_class}
-        return {**names, **more, **why}
+        trust = {"trust_remote_code": True} if v.trust_remote_code else {}
+        return {**names, **more, **why, **trust}
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,8 @@ def tags(cell: CellResult) -> dict[str, str]:
         "failure_class": cell.failure_class or "",
         "dyno.cause": cell.cause,
         "dyno.reasons": "; ".join(cell.reasons),
-        "engine": variant.engine,
+        "engine": variant.engine_name,
+        "stand_in": "true" if variant.stand_in else "",
         "engine_version": variant.engine_version,
         "engine_backend": variant.engine_backend or "",
         "model": variant.model.name,
@@ -125,7 +126,7 @@ def run_status(state: CellState) -> str:
 def run_name(cell: CellResult) -> str:
     """What differs from cell to cell comes first: the UI cuts long names."""
     variant = cell.variant
-    engine = " ".join(filter(None, (variant.engine, variant.engine_version, variant.engine_backend)))
+    engine = " ".join(filter(None, (variant.engine_name, variant.engine_version, variant.engine_backend)))
     return " · ".join((variant.quantization.value, cell.workload.name, variant.model.name, engine))
 
 

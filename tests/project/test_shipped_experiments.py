@@ -82,9 +82,10 @@ def test_the_almanacs_gpu_hours_are_those_of_its_points(tmp_path: Path) -> None:
     on_eight = 3 * len(eights) + sum(map(is_compiled_for, eights))
     gpus = 8 * on_eight + (627 - on_eight)
     assert estimate(cells, experiment.load_plan).gpu_hours == pytest.approx(gpus * 45 * (1 + 9 + 5 + 2) / 3600)
+    hardware = catalog("hardware")
     for cell in cells:
         variant = cell.cell.variant
-        eight = catalog("hardware")[variant.hardware]["gpus"] == 8
+        eight = hardware[variant.hardware]["gpus"] == 8
         assert variant.tensor_parallel == (8 if eight else 1)
         assert variant.hardware.endswith("-x8") == eight
 
