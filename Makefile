@@ -4,8 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install quickstart test test-engines stack stack-down test-stack bench-matrix check-flags lint types bench-client lock lock-docker lock-images \
-	check-compose ui clean
+.PHONY: help install quickstart test test-engines test-browser stack stack-down test-stack bench-matrix check-flags lint \
+	types bench-client lock lock-docker lock-images check-compose lock-charts ui clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -34,6 +34,14 @@ test: .venv/.dev lint types  ## lint, types, layers, unit, contract and end-to-e
 test-engines: export DYNO_TEST_ENVIRONMENTS ?= $(CURDIR)/.dyno/environments
 test-engines: .venv/.dev  ## every real CPU engine and quantizer in an environment of its own (11 GB, kept in .dyno; half an hour at first)
 	$(BIN)/pytest tests/engines tests/tasks/serving -m "engine or engines"
+
+.venv/.browser: .venv/.dev requirements/browser.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/browser.lock
+	@touch $@
+
+test-browser: .venv/.browser  ## almanac.html in a real browser: answers, links, keyboard, accessibility (needs Chromium, which it installs where it may, and npm)
+	@chromium=$$(.ci/chromium) && folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && (cd "$$folder" && npm pack --silent axe-core@4.14.1 >/dev/null && tar xzf *.tgz) && \
+	DYNO_CHROMIUM="$$chromium" DYNO_AXE="$$folder/package/axe.min.js" $(BIN)/pytest tests/browser -m browser
 
 .venv/.stack: .venv/.runtime requirements/stack.lock
 	@{ command -v redis-server && ls /usr/lib/postgresql/*/bin/postgres; } >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && apt-get install -y --no-install-recommends postgresql redis-server; } || \
@@ -85,7 +93,11 @@ lock:  ## resolve the dependencies anew (needs uv)
 	$(COMPILE) pyproject.toml --extra llama-cpp -o requirements/runtime.lock
 	$(COMPILE) --group pyproject.toml:build -o requirements/build.lock
 	$(COMPILE) pyproject.toml --extra llama-cpp --group build --group dev -o requirements/dev.lock
+	$(COMPILE) -c requirements/dev.lock --group pyproject.toml:browser -o requirements/browser.lock
 	$(COMPILE) -c requirements/runtime.lock pyproject.toml --extra llama-cpp --extra stack -o requirements/stack.lock
+
+lock-charts:  ## the charting library of almanac.html, as library.json names it, against the package index (needs npm)
+	$(PYTHON) -m tasks.reporting.almanac.fetch_library
 
 lock-docker:  ## the lock of the load client, at the versions of requirements/runtime.lock (needs uv)
 	$(COMPILE) -c requirements/runtime.lock docker/load-client.in -o docker/load-client.lock

@@ -184,16 +184,11 @@ FAILURES = (
     FailurePattern(r"OutOfMemoryError|CUDA out of memory|No enough gpu memory", FailureClass.OUT_OF_MEMORY),
     FailurePattern(r"CUDA runtime error: out of memory|cudaErrorMemoryAllocation", FailureClass.OUT_OF_MEMORY),
     FailurePattern(r"Could not find model architecture from config", FailureClass.UNSUPPORTED_ARCHITECTURE),
-    FailurePattern(r"does not recognize this architecture", FailureClass.UNSUPPORTED_ARCHITECTURE),
     FailurePattern(
         r"Unsupported (group_size|quant method|weight quantization|compressed-tensors)|Only compressed-tensors",
         FailureClass.UNSUPPORTED_QUANTIZATION,
     ),
-    FailurePattern(r"Failed to find valid checkpoint under|SafetensorError", FailureClass.WEIGHTS_MISSING),
-    FailurePattern(r"GatedRepoError|is a gated repo|Access to model .* is restricted", FailureClass.WEIGHTS_GATED),
-    FailurePattern(r"RepositoryNotFoundError|HFValidationError: Repo id must be", FailureClass.WEIGHTS_MISSING),
-    FailurePattern(r"driver on your system is too old|driver version is insufficient", FailureClass.DRIVER_TOO_OLD),
-    FailurePattern(r"address already in use|Address already in use", FailureClass.PORT_IN_USE),
+    FailurePattern(r"Failed to find valid checkpoint under", FailureClass.WEIGHTS_MISSING),
     FailurePattern(r"lmdeploy serve api_server: error: ", FailureClass.BAD_FLAG),
 )
 

@@ -179,21 +179,15 @@ def request_dialect(variant: Variant) -> RequestDialect:
 
 
 FAILURES = (
-    FailurePattern(r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory", FailureClass.OUT_OF_MEMORY),
     FailurePattern(r"Not enough memory\. Please try to increase --mem-fraction", FailureClass.OUT_OF_MEMORY),
     FailurePattern(r"Model architectures .{1,300} are not supported for now", FailureClass.UNSUPPORTED_ARCHITECTURE),
-    FailurePattern(r"does not recognize this architecture", FailureClass.UNSUPPORTED_ARCHITECTURE),
     FailurePattern(
         r"Unknown quantization method|does not match the quantization", FailureClass.UNSUPPORTED_QUANTIZATION
     ),
     FailurePattern(r"is not supported for the current GPU\. Min", FailureClass.UNSUPPORTED_QUANTIZATION),
-    FailurePattern(r"Cannot find any model weights with|SafetensorError", FailureClass.WEIGHTS_MISSING),
-    FailurePattern(r"GatedRepoError|is a gated repo|Access to model .* is restricted", FailureClass.WEIGHTS_GATED),
-    FailurePattern(r"RepositoryNotFoundError|HFValidationError: Repo id must be", FailureClass.WEIGHTS_MISSING),
-    FailurePattern(r"driver on your system is too old|driver version is insufficient", FailureClass.DRIVER_TOO_OLD),
-    FailurePattern(r"Address already in use|Port is already in use|at \d+ is not available", FailureClass.PORT_IN_USE),
+    FailurePattern(r"Cannot find any model weights with", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"Port is already in use|at \d+ is not available", FailureClass.PORT_IN_USE),
     FailurePattern(r"launch_server\.py: error: |is greater than the derived context_length", FailureClass.BAD_FLAG),
-    FailurePattern(r"nvcc fatal|ptxas fatal|InductorError", FailureClass.COMPILE_ERROR),
 )
 
 ADAPTER = EngineAdapter(

@@ -36,6 +36,9 @@ DTYPES = {Quantization.BF16: "bfloat16", Quantization.F16: "float16"}
 MODELOPT = {Quantization.FP8: "fp8", Quantization.INT4_AWQ: "int4_awq"}
 """Made by modelopt, as a Hugging Face export for PyTorch and as a checkpoint of TensorRT-LLM's own for trtllm-build."""
 
+AS_PUBLISHED = (Quantization.FP8_BLOCK, Quantization.MXFP4)
+"""On PyTorch only; nothing here makes them of other weights."""
+
 KV_TYPES = {"fp8": "fp8", "fp8_e4m3": "fp8"}
 
 BEFORE_FP8 = ("a10", "a100")
@@ -67,12 +70,13 @@ TUNED = EngineProfile(
 def checkpoint(variant: Variant) -> CheckpointSpec:
     """The model's own files, or what modelopt makes of them. A checkpoint for trtllm-build is cut for its GPUs."""
     quantization = variant.quantization
-    if quantization in DTYPES or (quantization == Quantization.FP8_BLOCK and not _is_compiled(variant)):
+    if quantization in DTYPES or (quantization in AS_PUBLISHED and not _is_compiled(variant)):
         return CheckpointSpec("safetensors", "as_is")
     if quantization not in MODELOPT:
         raise UnsupportedVariant(
             f"TensorRT-LLM{' with a compiled engine' if _is_compiled(variant) else ''} cannot do {quantization}: it "
-            "loads bf16, f16, and modelopt's fp8 and int4_awq; fp8_block on PyTorch; bitsandbytes and GGUF not at all",
+            "loads bf16, f16, and modelopt's fp8 and int4_awq; fp8_block and mxfp4 as they are published, on PyTorch; "
+            "bitsandbytes and GGUF not at all",
             field="quantization",
         )
     if not _is_compiled(variant):

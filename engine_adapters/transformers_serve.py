@@ -40,13 +40,11 @@ PROFILES: tuple[EngineProfile, ...] = ()
 """Beside `default`: its documentation names no tuned set of flags for a CPU."""
 
 FAILURE_PATTERNS = (
-    FailurePattern(r"does not recognize this architecture", FailureClass.UNSUPPORTED_ARCHITECTURE),
     FailurePattern(r"quantized model requires|quantization requires", FailureClass.UNSUPPORTED_QUANTIZATION),
     FailurePattern(r"Memory footprint \d+ is more than available", FailureClass.OUT_OF_MEMORY),
     FailurePattern(r"Error no file named .{0,80}(safetensors|pytorch_model)", FailureClass.WEIGHTS_MISSING),
     FailurePattern(r"ValueError: Unsupported dtype", FailureClass.BAD_FLAG),
     FailurePattern(r"SafetensorError: Error while deserializing", FailureClass.WEIGHTS_MISSING),
-    FailurePattern(r"OSError: Repo id must be in the form", FailureClass.WEIGHTS_MISSING),
 )
 """What its server says, as of 5.23.0. A quantization that it does not know it leaves out, with a warning only."""
 

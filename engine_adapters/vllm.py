@@ -187,24 +187,17 @@ def request_dialect(variant: Variant) -> RequestDialect:
 
 
 FAILURES = (
-    FailurePattern(r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory", FailureClass.OUT_OF_MEMORY),
     FailurePattern(r"Free memory on device .* on startup is less than", FailureClass.OUT_OF_MEMORY),
     FailurePattern(r"No available memory for the cache|larger than the available KV cache", FailureClass.OUT_OF_MEMORY),
     FailurePattern(
         r"Model architectures .{1,300} (are not supported|failed to be)", FailureClass.UNSUPPORTED_ARCHITECTURE
     ),
-    FailurePattern(r"does not recognize this architecture", FailureClass.UNSUPPORTED_ARCHITECTURE),
     FailurePattern(
         r"Unknown quantization method|does not match the quantization", FailureClass.UNSUPPORTED_QUANTIZATION
     ),
     FailurePattern(r"is not supported for the current GPU\. Min", FailureClass.UNSUPPORTED_QUANTIZATION),
-    FailurePattern(r"Cannot find any model weights with|SafetensorError", FailureClass.WEIGHTS_MISSING),
-    FailurePattern(r"GatedRepoError|is a gated repo|Access to model .* is restricted", FailureClass.WEIGHTS_GATED),
-    FailurePattern(r"RepositoryNotFoundError|HFValidationError: Repo id must be", FailureClass.WEIGHTS_MISSING),
-    FailurePattern(r"driver on your system is too old|driver version is insufficient", FailureClass.DRIVER_TOO_OLD),
-    FailurePattern(r"Address already in use|EADDRINUSE", FailureClass.PORT_IN_USE),
+    FailurePattern(r"Cannot find any model weights with", FailureClass.WEIGHTS_MISSING),
     FailurePattern(r"vllm.*: error: |is greater than the derived max_model_len", FailureClass.BAD_FLAG),
-    FailurePattern(r"InductorError|CppCompileError|nvcc fatal|ptxas fatal", FailureClass.COMPILE_ERROR),
 )
 
 ADAPTER = EngineAdapter(

@@ -63,16 +63,13 @@ PROFILER = Profiler(
 
 FAILURE_PATTERNS = (
     FailurePattern(r"Model architectures \[.{1,300}\] (are not|failed)", FailureClass.UNSUPPORTED_ARCHITECTURE),
-    FailurePattern(r"does not recognize this architecture", FailureClass.UNSUPPORTED_ARCHITECTURE),
     FailurePattern(r"Unknown quantization method", FailureClass.UNSUPPORTED_QUANTIZATION),
     FailurePattern(r"_C::\w*quant\w*\(\) expected at most", FailureClass.UNSUPPORTED_QUANTIZATION),
-    FailurePattern(r"Cannot find any model weights|SafetensorError", FailureClass.WEIGHTS_MISSING),
-    FailurePattern(r"HFValidationError: Repo id must be", FailureClass.WEIGHTS_MISSING),
+    FailurePattern(r"Cannot find any model weights", FailureClass.WEIGHTS_MISSING),
     FailurePattern(r"larger than the available KV cache memory|No available memory", FailureClass.OUT_OF_MEMORY),
     FailurePattern(r"less than requested memory for kv", FailureClass.OUT_OF_MEMORY),
     FailurePattern(r"is greater than the derived max_model_len", FailureClass.BAD_FLAG),
     FailurePattern(r"doesn't match local world size", FailureClass.BAD_FLAG),
-    FailurePattern(r"CppCompileError|InductorError", FailureClass.COMPILE_ERROR),
     FailurePattern(r"Failed core proc\(s\): \{'\w+': -9", FailureClass.KILLED),
 )
 """What its server says, as of 0.32.0: the cause stands in a worker's log, lines before the last traceback."""

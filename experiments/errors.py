@@ -2,6 +2,7 @@
 
 * DynoError                  something that stops the command, said without a traceback
   x InputError          (2)  an argument or a file says something that cannot be: every problem of it at once
+    - AnotherSystem          what is here is not what was measured, and comparing the two would say nothing of it
   x SetupError          (3)  the machine, the network or the store lacks what the work needs
     - DownloadError          a model's source did not give it
     - QuantizationError      a checkpoint could not be made, or is not what was asked for
@@ -87,6 +88,10 @@ class InputError(DynoError):
     def __init__(self, message: str = "", *, problems: tuple[Problem, ...] = (), log_excerpt: str = "") -> None:
         super().__init__(message or "\n".join(map(str, problems)), log_excerpt=log_excerpt)
         self.problems = problems
+
+
+class AnotherSystem(InputError):
+    """What is here is not what was measured."""
 
 
 class SetupError(DynoError):

@@ -1,7 +1,6 @@
 """The command line: `dyno`. Each command imports what it needs when it runs; printing and exit codes live here."""
 
 import os
-import shlex
 import signal
 import sys
 from enum import StrEnum
@@ -14,13 +13,17 @@ import typer
 
 from experiments.errors import EXIT_INTERRUPTED, EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, DynoError, Interrupted
 from flows import cli_profile
+from flows.cli_attribute import attribute
 from flows.cli_bounds import Prices, bounds, cost
 from flows.cli_compare import compare
 from flows.cli_deploy import Pool, deploy, worker
 from flows.cli_images import images
+from flows.cli_replay import replay
+from flows.cli_report import report
 from flows.cli_stack import stack_app
 from flows.cli_store import store_app
 from flows.cli_watch import watch
+from flows.export_command import export
 from flows.terminal import File, Json
 from flows.terminal import console as _console
 from flows.terminal import logs_shown as _logs_shown
@@ -36,19 +39,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(compare)
-app.command()(deploy)
-app.command()(watch)
-app.command()(worker)
-app.add_typer(store_app)
-app.add_typer(stack_app)
-app.command()(bounds)
-app.command()(cost)
 _OF_THE_MACHINE = (EACCES, EPERM, ENOSPC, EDQUOT, EROFS, EIO, ENOTDIR, EISDIR, ENAMETOOLONG, EMFILE, ENFILE)
 Endpoints = StrEnum("Endpoints", ["completions", "chat"])
 Caches = StrEnum("Caches", ["cold", "shared", "hot"])
 LENGTHS = "128, 100-200, normal:MEAN,STD, lognormal:MEDIAN,SIGMA, data"
-Formats = StrEnum("Formats", ["guidellm", "vllm"])
 
 
 def main() -> None:
@@ -104,11 +98,13 @@ def _say_error(error: DynoError) -> None:
 
 
 @app.callback()
-def start() -> None:
+def start(context: typer.Context) -> None:
     """Ends first what a dyno that was killed left running."""
+    from flows.stand_ins import announce_stand_ins
     from tasks.campaigns.home import open_home
     from tasks.serving.lease import reap
 
+    announce_stand_ins(context.invoked_subcommand or "")
     for what in reap(open_home().leases):
         _note(f"ended {what}, which a dyno that was killed had left running")
 
@@ -189,6 +185,12 @@ def retry(
     """Measures cells once more, on new launches: those that are invalid, that were interrupted, or that failed for a
     reason that may pass (a timeout, a crash, a full disk; not a bad flag, or a model that is too large)."""
     _run(file, force=False, retry="all" if every else "what may pass", as_json=as_json, pool=pool)
+
+
+app.command()(report)
+app.command()(compare)
+app.command()(replay)
+app.command()(attribute)
 
 
 @app.command()
@@ -323,6 +325,10 @@ def doctor(
         _console().print(doctor_table(body))
 
 
+app.command()(bounds)
+app.command()(cost)
+
+
 def _run(file: Path, *, force: bool, retry: Literal["", "what may pass", "all"], as_json: bool, pool: str = "") -> None:
     from flows.invocation import invoke, invoke_in_pool
 
@@ -373,7 +379,7 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Prints the exact command that launches the server of a cell, to paste."""
-    from flows.launch_command import launch_command
+    from flows.launch_command import as_line, launch_command
 
     found = launch_command(cell)
     if as_json:
@@ -381,32 +387,13 @@ def command(
         return
     for note in found["notes"]:
         _note(f"# {note}")
-    words = [f"{name}={shlex.quote(value)}" for name, value in found["env"].items()]
-    print(" ".join([*words, shlex.join(found["argv"])]))
+    print(as_line(found))
 
 
 app.command()(cli_profile.profile)
 
 
-@app.command()
-def export(
-    form: Annotated[Formats, typer.Option("--format", help="whose file to write")],
-    what: Annotated[
-        str | None, typer.Argument(help="a cell's id, the first letters of it, or a folder", metavar="[CELL|DIR]")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="the file; without it, stdout")] = None,
-) -> None:
-    """Writes measured trials as a GuideLLM report or as results of vllm bench serve. Without a CELL or a DIR: the
-    latest campaign of the store's only experiment."""
-    from flows import cli_export
-
-    trials = cli_export.trials_of(what)
-    text = cli_export.export_text(form is Formats.guidellm, trials)
-    if out is None:
-        sys.stdout.write(text)
-        return
-    cli_export.write_text(out, text)
-    _note(f"{out}: {len(trials)} trial{'s' if len(trials) > 1 else ''}")
+app.command()(export)
 
 
 @app.command()
@@ -459,6 +446,13 @@ def ui(
         _note("Ctrl-C ends both.")
 
     serve_user_interfaces(mlflow_port, prefect_port, show, _note)
+
+
+app.command()(deploy)
+app.command()(watch)
+app.command()(worker)
+app.add_typer(stack_app)
+app.add_typer(store_app)
 
 
 if __name__ == "__main__":

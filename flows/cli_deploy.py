@@ -63,7 +63,7 @@ def worker(
     DYNO_HOME, and telling MLFLOW_TRACKING_URI. Variants whose weights are here are offered to it first."""
     _server()
     from experiments.schema.requests import CONTROL_POOL
-    from flows.hosts import host_name, host_queue
+    from flows.hosts import ensure_queue, host_name
     from tasks.campaigns.home import open_home
 
     if name:
@@ -72,12 +72,11 @@ def worker(
     os.environ["DYNO_HOME"] = str(open_home().make().root)
     for variable, value in _SETTINGS.items():
         os.environ.setdefault(variable, value)
-    queue = host_queue()
-    shape = (
-        ["--pool", CONTROL_POOL, "--name", f"control-{host_name()}"]
-        if control
-        else ["--pool", pool, "--name", queue, "--limit", "1", "--work-queue", queue, "--work-queue", "default"]
-    )
+    if control:
+        shape = ["--pool", CONTROL_POOL, "--name", f"control-{host_name()}"]
+    else:
+        queue = ensure_queue(pool)
+        shape = ["--pool", pool, "--name", queue, "--limit", "1", "--work-queue", queue, "--work-queue", "default"]
     command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", *shape]
     os.execv(sys.executable, command)
 
@@ -85,6 +84,7 @@ def worker(
 _SETTINGS = {
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
     "PREFECT_LOGGING_EXTRA_LOGGERS": "dyno",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_WORKER_QUERY_SECONDS": "5",
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -1,9 +1,10 @@
-"""`dyno export`: what was measured, in the files of other tools."""
+"""What `dyno export` writes: what was measured, in the files of other tools."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.errors import InputError
+from experiments.schema.result import CellResult
 from tasks.campaigns.campaign import Campaign, all_results
 from tasks.campaigns.home import Home, open_home
 from tasks.interchange.measured import Measured, read_all
@@ -38,6 +39,17 @@ def _only_campaign(home: Home) -> Path:
 
 def _cell_folder(home: Home, prefix: str) -> Path:
     """The last launch of the cell in its latest campaign."""
+    result = _cell(home, prefix)
+    if not result.points:
+        raise InputError(
+            f"cell {result.cell_id} has no measured point: it is {result.state.value}. {result.cause}".rstrip()
+        )
+    campaign = Campaign(result.experiment, home.campaigns / result.experiment / result.campaign.rpartition("-")[2])
+    return campaign.launch_folder(result.cell_id, result.launch)
+
+
+def _cell(home: Home, prefix: str) -> CellResult:
+    """Of its latest campaign."""
     found = {result.cell_id: result for result in all_results(home.campaigns)}
     matches = sorted(name for name in found if prefix and name.startswith(prefix))
     if len(matches) != 1:
@@ -45,13 +57,7 @@ def _cell_folder(home: Home, prefix: str) -> Path:
         raise InputError(
             f"{prefix!r} {what}" + ("" if matches else f" no cell of the store {home.root} begins with it")
         )
-    result = found[matches[0]]
-    if not result.points:
-        raise InputError(
-            f"cell {matches[0]} has no measured point: it is {result.state.value}. {result.cause}".rstrip()
-        )
-    campaign = Campaign(result.experiment, home.campaigns / result.experiment / result.campaign.rpartition("-")[2])
-    return campaign.launch_folder(result.cell_id, result.launch)
+    return found[matches[0]]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -62,3 +68,46 @@ def write_text(path: Path, text: str) -> None:
         aside.rename(path)
     except OSError as error:
         raise InputError(f"--out {path}: cannot be written: {error.strerror}") from error
+
+
+def write_everything(folder: Path) -> list[Path]:
+    """All that the store holds: cells.parquet, CSV, dyno.sqlite with its metadata.json, a Benchmark Report a trial, and
+    rows as InferenceX has them. Raises InputError where nothing was measured or the folder cannot be written."""
+    from tasks.interchange.write_benchmark_report import benchmark_reports
+    from tasks.interchange.write_inferencex import inferencex_text
+    from tasks.interchange.write_tables import write_tables
+
+    cells = everything_measured()
+    try:
+        written = write_tables(folder, cells)
+        reports = folder / "benchmark-reports"
+        reports.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror}") from error
+    texts = {reports / name: report for name, report in benchmark_reports(cells).items()}
+    for path, body in (texts | {folder / "inferencex.json": inferencex_text(cells)}).items():
+        write_text(path, body)
+        written.append(path)
+    return written
+
+
+def everything_measured() -> list[CellResult]:
+    """Every result of the store, campaigns from old to new. Raises InputError where there is none."""
+    home = open_home()
+    cells = list(all_results(home.campaigns))
+    if not cells:
+        raise InputError(f"the store {home.root} holds no result yet: dyno run FILE measures one")
+    return cells
+
+
+def cells_text(is_report: bool, what: str | None) -> tuple[str, int]:
+    """Benchmark Reports, a YAML document a trial, or rows of InferenceX: of the cell whose id begins with `what`, or of
+    every cell. With the number of what was written."""
+    from tasks.interchange.write_benchmark_report import benchmark_reports
+    from tasks.interchange.write_inferencex import inferencex_rows, inferencex_text
+
+    cells = everything_measured() if what is None else [_cell(open_home(), what)]
+    if is_report:
+        reports = benchmark_reports(cells)
+        return "---\n".join(reports.values()), len(reports)
+    return inferencex_text(cells), len(inferencex_rows(cells))

@@ -12,12 +12,13 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from engine_adapters import ADAPTERS
 from experiments.schema.comparison import Arm, ChangeVerdict, ComparisonOrder, ComparisonResult, LaunchResult, System
 from experiments.schema.load import LoadPoint
 from experiments.schema.order import ExperimentOrder
 from flows.measure_launch import Next, measure_launch
 from tasks.analysis.comparison import Look
-from tasks.analysis.comparison_loads import comparison_points, next_pilot_point
+from tasks.analysis.comparison_loads import comparison_points, next_compared_point, next_pilot_point
 from tasks.analysis.release_verdict import Docket, arms_of, broken_systems
 from tasks.campaigns.campaign import Campaign
 from tasks.campaigns.comparison import Comparison, past_canaries, remember_canary
@@ -25,6 +26,7 @@ from tasks.campaigns.home import Home
 from tasks.campaigns.ledger import Ledger, now
 from tasks.publish_comparison import publish_comparison
 from tasks.reporting.comparison_report import markdown_report
+from tasks.serve import is_there_already
 
 log = logging.getLogger("dyno.compare")
 
@@ -58,7 +60,9 @@ def _compare(order: ComparisonOrder, comparison: Comparison, home: Home) -> Comp
         comparison.save_result(docket.result(launches, name=comparison.id, started_at=started_at, ended_at=""))
         if not docket.open_systems(launches) or time.monotonic() > deadline:
             break
-    remember_canary(home.canaries, hardware, comparison.id, docket.canary_ratios(launches))
+    remember_canary(
+        home.canaries, hardware, comparison.id, docket.canary_ratios(launches), launches=docket.looks[0].launches
+    )
     judged = docket.result(launches, name=comparison.id, started_at=started_at, ended_at=now())
     result = publish_comparison(judged, order, comparison, home)
     comparison.save_result(result)
@@ -71,18 +75,18 @@ def _launch_for(
     """Adds every launch that the look needs and that is not there yet, system by system."""
     is_open = docket.open_systems(launches) if docket.judgements else {one.name for one in docket.order.systems}
     for system in docket.order.systems:
-        for round_, arm in _slots(docket, look) if system.name in is_open else ():
+        for round_, arm in _slots(docket, look, system) if system.name in is_open else ():
             if time.monotonic() > deadline or system.name in broken_systems(launches):
                 break
             if not any((one.system, one.round, one.arm) == (system.name, round_, arm) for one in launches):
                 _make(docket.order, comparison, launches, system, round_, arm)
 
 
-def _slots(docket: Docket, look: Look) -> Iterator[tuple[int, Arm]]:
+def _slots(docket: Docket, look: Look, system: System) -> Iterator[tuple[int, Arm]]:
     """In the order of launching; the canary has as many as the first look."""
     yield PILOT, "pilot"
     for round_ in range(look.launches):
-        has_canary = docket.order.canary and round_ < docket.looks[0].launches
+        has_canary = docket.order.canary and system.has_canary and round_ < docket.looks[0].launches
         yield from ((round_, arm) for arm in arms_of(round_, canary=has_canary))
 
 
@@ -100,7 +104,10 @@ def _make(
         return  # without the baseline's rates there is nothing to compare at
     number = 1 + max((one.number for one in launches), default=0)
     variant = system.candidate if arm == "candidate" else system.baseline
-    whose = LaunchResult(number=number, round=round_, arm=arm, system=system.name, variant=variant, started_at=now())
+    gpus = ADAPTERS[variant.engine].launch_spec(variant).gpus
+    whose = LaunchResult(
+        number=number, round=round_, arm=arm, system=system.name, variant=variant, gpus=gpus, started_at=now()
+    )
     log.info("launch %d: %s, round %d: %s %s", number, arm, round_ + 1, variant.engine, variant.engine_version)
     folder = comparison.open_launch(number)
     ledger = _ledger(order, comparison, whose)
@@ -110,7 +117,9 @@ def _make(
 
 
 def _ledger(order: ComparisonOrder, comparison: Comparison, whose: LaunchResult) -> Ledger:
-    """Rounds stand for launches in the seed of prompts and arrivals: both sides of a round get the same."""
+    """Rounds stand for launches in the seed of prompts and arrivals: both sides of a round get the same. A server that
+    was there before may remember what it was asked: it never gets a prompt twice."""
+    seed_number = whose.number if is_there_already(whose.variant) else whose.round + 2
     run = ExperimentOrder(
         experiment=order.experiment,
         campaign=1,
@@ -121,7 +130,7 @@ def _ledger(order: ComparisonOrder, comparison: Comparison, whose: LaunchResult)
         seed=order.seed,
     )
     campaign = Campaign(order.experiment, comparison.folder)
-    return Ledger(run, whose.variant, campaign, whose.round + 2, str(flow_run.id or ""))
+    return Ledger(run, whose.variant, campaign, seed_number, str(flow_run.id or ""))
 
 
 def _plan(order: ComparisonOrder, pilot: LaunchResult | None) -> Next:
@@ -131,4 +140,4 @@ def _plan(order: ComparisonOrder, pilot: LaunchResult | None) -> Next:
     fixed: dict[str, tuple[LoadPoint, ...]] = {
         workload: comparison_points(order.load_plan, points) for workload, points in pilot.points.items()
     }
-    return lambda workload, done, _rps: next(iter(fixed.get(workload, ())[len(done) :]), None)
+    return lambda workload, done, _rps: next_compared_point(order.load_plan, fixed.get(workload, ()), done, order.slos)

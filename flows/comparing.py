@@ -34,6 +34,23 @@ def settings_of(texts: list[str], option: str) -> dict[str, Any]:
     return found
 
 
+def engine_of(engine: str | None, *urls: str | None) -> str:
+    """A server that is there already is an `endpoint`, unless the person says otherwise."""
+    if engine is None and not any(urls):
+        raise InputError("give --engine, or --from-url and --to-url for servers that are there already")
+    return engine or "endpoint"
+
+
+def url_of(url: str | None) -> dict[str, Any]:
+    """As fields of a variant."""
+    return {"endpoint_url": url} if url else {}
+
+
+def looks_from(launches: int, *, escalate: bool) -> tuple[int, ...]:
+    """Launches a side: at the first look, then half as many again, twice."""
+    return (launches, launches * 3 // 2, launches * 2) if escalate else (launches,)
+
+
 def comparison_order(
     experiment: Experiment,
     *,
@@ -48,33 +65,58 @@ def comparison_order(
 ) -> ComparisonOrder:
     """What of an experiment is compared: each variant of the engine on each workload that it can serve. `baseline` and
     `candidate` are the fields in which the sides differ from the file. Raises InputError where nothing is left."""
-    systems: dict[str, System] = {}
+    systems = tuple(
+        System(name=system_name(variant), baseline=sides[0], candidate=sides[1], cells=cells_of(variant, workloads))
+        for variant, workloads in variants_of(experiment, engine)
+        for sides in [check((changed(variant, baseline), changed(variant, candidate)), workloads)]
+    )
+    if any(one.baseline == one.candidate for one in systems):
+        log.info("both sides are the same: A against A")
+    return order_of(experiment, systems, looks=looks, margin=margin, canary=canary, budget_s=budget_s, home=home)
+
+
+def variants_of(experiment: Experiment, engine: str) -> list[tuple[Variant, tuple[Workload, ...]]]:
+    """Those of the engine that the file does not exclude, versions and addresses left aside, and what each is to serve.
+    Raises InputError where there is none."""
+    found: dict[str, tuple[Variant, list[Workload]]] = {}
     for cell in experiment.cells():
         if cell.variant.engine == engine and not cell.excluded:
-            sides = _changed(cell.variant, baseline), _changed(cell.variant, candidate)
-            name = _system_name(cell.variant)
-            workload = CellOrder(cell_id=content_id("system", name, cell.workload), workload=cell.workload)
-            _check(sides, cell.workload)
-            there = systems.get(name)
-            if there is None:
-                systems[name] = System(name=name, baseline=sides[0], candidate=sides[1], cells=(workload,))
-            elif workload not in there.cells:
-                systems[name] = there.model_copy(update={"cells": (*there.cells, workload)})
-    if not systems:
+            workloads = found.setdefault(system_name(cell.variant), (cell.variant, []))[1]
+            workloads += [cell.workload] if cell.workload not in workloads else []
+    if not found:
         engines = sorted({cell.variant.engine for cell in experiment.cells()})
         raise InputError(f"{experiment.name} has no variant of {engine}; its engines are {', '.join(engines)}")
-    found = tuple(systems.values())
-    versions = found[0].baseline.engine_version, found[0].candidate.engine_version
-    if any(one.baseline == one.candidate for one in found):
-        log.info("both sides are the same: A against A")
+    return [(variant, tuple(workloads)) for variant, workloads in found.values()]
+
+
+def cells_of(variant: Variant, workloads: tuple[Workload, ...]) -> tuple[CellOrder, ...]:
+    """What is measured of a system: both sides bear the same ids, and so get the same prompts."""
+    name = system_name(variant)
+    return tuple(CellOrder(cell_id=content_id("system", name, workload), workload=workload) for workload in workloads)
+
+
+def order_of(
+    experiment: Experiment,
+    systems: tuple[System, ...],
+    *,
+    looks: tuple[int, ...],
+    margin: float,
+    canary: bool,
+    budget_s: float | None,
+    home: Path,
+    kind: str = "",
+) -> ComparisonOrder:
+    """The comparison of these systems; its id says what was asked, and begins with `kind`."""
+    first = systems[0].baseline
+    old, new = first.engine_version, systems[0].candidate.engine_version
     order = ComparisonOrder(
         id="",
-        engine=engine,
-        from_version=versions[0],
-        to_version=versions[1],
+        engine=first.engine,
+        from_version=old,
+        to_version=new,
         experiment=experiment.name,
         home=str(home),
-        systems=found,
+        systems=systems,
         load_plan=experiment.load_plan,
         slos=experiment.slos,
         seed=experiment.seed,
@@ -84,10 +126,11 @@ def comparison_order(
         budget_s=budget_s,
     )
     asked = content_id("comparison", order.model_dump(mode="json", exclude={"id", "home", "budget_s"}))
-    return order.model_copy(update={"id": f"{engine}-{versions[0]}-{versions[1]}-{asked}"})
+    return order.model_copy(update={"id": f"{kind}{first.engine}-{old}-{new}-{asked}"})
 
 
-def _changed(variant: Variant, fields: dict[str, Any]) -> Variant:
+def changed(variant: Variant, fields: dict[str, Any]) -> Variant:
+    """The variant with these fields instead of its own. Raises InputError."""
     try:
         return Variant.model_validate(variant.model_dump() | fields)
     except ValidationError as error:
@@ -95,17 +138,20 @@ def _changed(variant: Variant, fields: dict[str, Any]) -> Variant:
         raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
-def _system_name(variant: Variant) -> str:
+def system_name(variant: Variant) -> str:
     """The same for both sides, and another for each variant of the file."""
     rest = variant.model_dump(mode="json", exclude={"engine_version", "endpoint_url"})
     return f"{variant.model.name} {variant.quantization} {content_id(rest)[:4]}"
 
 
-def _check(sides: tuple[Variant, Variant], workload: Workload) -> None:
+def check(sides: tuple[Variant, Variant], workloads: tuple[Workload, ...]) -> tuple[Variant, Variant]:
+    """The sides, where each can be and can serve all of these. Raises InputError."""
     for side in sides:
-        refused = refusal(side, workload)
-        if refused:
-            raise InputError(f"{side.engine} {side.engine_version} cannot be compared: {refused[1]}")
+        for workload in workloads:
+            refused = refusal(side, workload)
+            if refused:
+                raise InputError(f"{side.engine} {side.engine_version} cannot be compared: {refused[1]}")
+    return sides
 
 
 def versions_of(file: Experiment, engine: str, old: str | None, new: str | None) -> tuple[str, str]:

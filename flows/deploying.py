@@ -50,13 +50,16 @@ def deploy_all(
     with get_client(sync_client=True) as client:
         block = _block(client, notify) if notify else None
         made = [{"name": name, "type": kind, "change": _pool(client, name, kind)} for name, kind in wanted.items()]
+        before = {row["name"] for row in deployment_rows(client)}
         change = _deployments(client, sorted(set(pools) - {MEASURING_POOL, CONTROL_POOL}))
         changes = [{"name": one.name, "change": registered(client, one)} for one in automations(block)]
         limits = [gpu_limit(host, index) for host, count in hosts.items() for index in range(count)]
         return {
             "server": _shown(str(client.api_url)),
             "pools": made,
-            "deployments": [row | {"change": change} for row in deployment_rows(client)],
+            "deployments": [
+                row | {"change": change if row["name"] in before else "made"} for row in deployment_rows(client)
+            ],
             "automations": changes,
             "limits": [{"name": name, "change": "made" if ensure_limit(name) else "unchanged"} for name in limits],
             "variables": [{"name": EXPERIMENTS, "change": _experiments(experiments)}],
@@ -100,7 +103,7 @@ def _deployments(client: SyncPrefectClient, pools: Sequence[str]) -> str:
         return "unchanged"
     _prefect_deploy(body)
     Variable.set(DEPLOYED, found, overwrite=True)
-    return "changed" if names <= there else "made"
+    return "changed"
 
 
 def _hash(body: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPS
 from prefect.variables import Variable
 
 from engine_adapters import ADAPTERS
+from experiments.errors import InputError
 from experiments.schema.variant import Variant
 from tasks.campaigns.placement import weights_id
 from tasks.serving.gpus import NoNvml, chosen_gpus, describe_gpus
@@ -36,6 +37,20 @@ def host_name() -> str:
 def host_queue(host: str = "") -> str:
     """The queue that only a host's own worker reads."""
     return f"{HOST_PREFIX}{host or host_name()}"
+
+
+def ensure_queue(pool: str) -> str:
+    """This host's queue in a pool, made where there is none: before `default`, so that a worker takes what is meant for
+    it first. Raises InputError where there is no such pool."""
+    queue = host_queue()
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_work_pool(pool)
+        except ObjectNotFound:
+            raise InputError(f"Prefect has no work pool {pool}: `dyno deploy --pool {pool}` makes it") from None
+        with contextlib.suppress(ObjectAlreadyExists):
+            client.create_work_queue(queue, priority=1, work_pool_name=pool)
+    return queue
 
 
 def gpu_limit(host: str, index: int) -> str:

@@ -55,6 +55,18 @@ def launch_command(cell_id: str) -> dict[str, Any]:
     return _as_measured(cell.result) or _as_planned(cell.cell_id, cell.variant)
 
 
+def measured_command(result: CellResult) -> str:
+    """As it was started, in one line to paste; empty where the launch never got that far."""
+    found = _as_measured(result)
+    return as_line(found) if found else ""
+
+
+def as_line(command: dict[str, Any]) -> str:
+    """Variables first, everything quoted for a shell."""
+    words = [f"{name}={shlex.quote(value)}" for name, value in command["env"].items()]
+    return " ".join([*words, shlex.join(command["argv"])])
+
+
 def _ambiguous(cell_id: str, matches: list[str]) -> str:
     if matches:
         return f"{cell_id!r} begins the ids of {len(matches)} cells: {', '.join(matches[:8])}"

@@ -1,10 +1,11 @@
 """One launch that measures given load points on each workload: what comparisons and replays are made of."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from experiments.errors import hidden_stop
+from experiments.errors import AnotherSystem, hidden_stop
 from experiments.schema.comparison import LaunchResult
 from experiments.schema.load import LoadPoint
 from experiments.schema.order import CellOrder
@@ -16,6 +17,7 @@ from tasks.download import download_dataset
 from tasks.load_sweep import load_sweep
 from tasks.loadgen.pool import Pool
 from tasks.serve import is_there_already, launched, serve
+from tasks.serving.gpus import gpu_facts
 from tasks.serving.provenance import machine, software
 from tasks.serving.server import Server
 from tasks.teardown import teardown
@@ -27,16 +29,33 @@ Next = Callable[[str, list[PointResult], float], LoadPoint | None]
 """(workload, points done, rate that the warm-up saw in rps) → the next point; None where the workload is done."""
 
 
+Approve = Callable[[Mapping[str, Any]], None]
+"""Sees the provenance of a server that is ready, before anything is measured; raises AnotherSystem where it is not the
+one that is meant."""
+
+
+def approve_any(_provenance: Mapping[str, Any]) -> None:
+    """For a launch that is measured whatever it is."""
+
+
 def measure_launch(
-    ledger: Ledger, cells: tuple[CellOrder, ...], whose: LaunchResult, *, folder: Path, next_point: Next
+    ledger: Ledger,
+    cells: tuple[CellOrder, ...],
+    whose: LaunchResult,
+    *,
+    folder: Path,
+    next_point: Next,
+    approve: Approve = approve_any,
 ) -> LaunchResult:
     """`whose` with what was measured, or with why it could not be. Nothing of it runs afterwards. Raises
     KeyboardInterrupt where it was stopped: such a launch does not count."""
     points: dict[str, tuple[PointResult, ...]] = {}
     start_s: dict[str, float] = {}
-    ledger.provenance = {"machine": machine(), "software": software()}
+    ledger.provenance = {"machine": machine(), "gpus": gpu_facts(), "software": software()}
     try:
-        _measure(ledger, cells, points, start_s, folder=folder, next_point=next_point)
+        _measure(ledger, cells, points, start_s, folder=folder, next_point=next_point, approve=approve)
+    except AnotherSystem:
+        raise
     except Exception as error:  # whatever fails becomes a result
         if hidden_stop(error):
             raise KeyboardInterrupt from error
@@ -56,6 +75,7 @@ def _measure(
     *,
     folder: Path,
     next_point: Next,
+    approve: Approve,
 ) -> None:
     loadable, tokenizer = (None, None) if is_there_already(ledger.variant) else prepare_launch(ledger)
     leases = Home(Path(ledger.run.home)).leases
@@ -63,6 +83,7 @@ def _measure(
     log_file = folder.with_suffix(".log")
     with serve(ledger.variant, loadable=loadable, log_file=log_file, leases=leases) as server:
         ledger.provenance |= launched(ledger.variant, server)
+        approve(ledger.provenance)
         if server.process is not None:
             start_s |= {name.removesuffix("_s"): value for name, value in server.timings_s.items()}
         with Pool() as pool:

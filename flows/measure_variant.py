@@ -25,7 +25,7 @@ from tasks.artifacts.manifest import Artifact
 from tasks.artifacts.model_files import read_config
 from tasks.build import build, make_environment
 from tasks.campaigns.campaign import Campaign
-from tasks.campaigns.home import Home
+from tasks.campaigns.home import Home, stand_ins
 from tasks.campaigns.ledger import Ledger
 from tasks.diagnose import diagnose
 from tasks.download import download, download_dataset
@@ -41,6 +41,7 @@ from tasks.serving.gpus import gpu_facts
 from tasks.serving.images import EngineImage
 from tasks.serving.provenance import software
 from tasks.serving.server import Server
+from tasks.stand_in import use_stand_ins
 from tasks.teardown import teardown
 from tasks.track import track
 from tasks.warm_up import warm_up, warm_up_result
@@ -51,7 +52,9 @@ SPOILED = frozenset({FailureClass.TIMEOUT, FailureClass.WRONG_OUTPUT, FailureCla
 """After such a failure of one cell the next gets another launch, even where the server still runs."""
 
 
-@flow(name="measure-variant", flow_run_name="{order.variant.engine} {order.variant.model.name}", persist_result=False)
+@flow(
+    name="measure-variant", flow_run_name="{order.variant.engine_name} {order.variant.model.name}", persist_result=False
+)
 def measure_variant(run: ExperimentOrder, order: VariantOrder) -> State[Any]:
     """Every cell of the order ends with a result on disk; the state says how many failed."""
     log.info("%s", order.variant.label, extra={"heading": True})
@@ -158,7 +161,7 @@ def prepare_launch(ledger: Ledger) -> tuple[Loadable, Path]:
         model = download(variant.model, home.artifacts)
     runs_in = _runtime(ledger, home)
     with ledger.during("quantize"):
-        environment = runs_in if isinstance(runs_in, Environment) else None
+        environment = runs_in if isinstance(runs_in, Environment) and not variant.stand_in else None
         checkpoint = quantize(variant, model, home.artifacts, environment, home.environments)
     with ledger.during("build"):
         built = build(
@@ -188,7 +191,11 @@ def _weights(model: Artifact) -> dict[str, object]:
 
 
 def _runtime(ledger: Ledger, home: Home) -> Environment | EngineImage:
-    """In a container there is nothing to install."""
+    """In a container there is nothing to install, and of a stand-in neither."""
+    if ledger.variant.stand_in:
+        folder = stand_ins()
+        assert folder is not None, "a variant is a stand-in only where DYNO_STAND_INS names them"
+        return use_stand_ins(ledger.variant, folder)
     if runs_in_container(ledger.variant):
         with ledger.during("pull"):
             return pull(ledger.variant)
@@ -213,7 +220,8 @@ def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, tokenizer: Pa
         return _failed(ledger, cell, server.explain(error), tuple(points))
     ledger.stage = "analyse"
     done = launches_of(points)
-    if open_round(run.load_plan, points, run.slos) is not None:
+    # A launch that found nothing to add, such as a search without budget for one look, leaves nothing to another.
+    if len(points) > len(before) and open_round(run.load_plan, points, run.slos) is not None:
         cause = f"{len(done)} launches are measured, and more are asked for"
         return ledger.result(cell, CellState.INTERRUPTED, stage="load sweep", cause=cause, points=tuple(points))
     found = ledger.result(cell, CellState.MEASURED, points=tuple(points), warm_ups=_warm_ups(ledger, cell, done))

@@ -5,12 +5,14 @@ from pathlib import Path
 
 from experiments.errors import DynoError
 from experiments.schema.order import ExperimentOrder
+from experiments.schema.variant import Variant
 from tasks.build import make_environment
 from tasks.campaigns.home import Home
 from tasks.download import download, download_dataset
 from tasks.pull import pull
 from tasks.quantize import quantize
 from tasks.serve import is_there_already, runs_in_container
+from tasks.serving.environment import Environment
 
 log = logging.getLogger("dyno.prepare")
 
@@ -28,9 +30,17 @@ def prepare(order: ExperimentOrder) -> None:
             continue
         try:
             model = download.fn(variant.model, home.artifacts)
-            environment = None if runs_in_container(variant) else make_environment.fn(variant, home.environments)
-            if environment is None:
-                pull.fn(variant)
+            environment = _runtime(variant, home)
             quantize.fn(variant, model, home.artifacts, environment, home.environments)
         except DynoError as error:
             log.warning("%s: %s", variant.label, error)
+
+
+def _runtime(variant: Variant, home: Home) -> Environment | None:
+    """None where there is nothing to install: of an image, which is had, and of a stand-in."""
+    if variant.stand_in:
+        return None
+    if runs_in_container(variant):
+        pull.fn(variant)
+        return None
+    return make_environment.fn(variant, home.environments)

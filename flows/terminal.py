@@ -49,7 +49,23 @@ def read_file(file: Path) -> "Experiment":
 
     experiment = read_experiment(file, ADAPTERS)
     check_lines(experiment, str(file))
-    return experiment
+    return as_stand_ins(experiment, str(file))
+
+
+def as_stand_ins(experiment: "Experiment", file: str) -> "Experiment":
+    """With every variant marked where DYNO_STAND_INS names what runs in the engines' place; as it is elsewhere. Raises
+    InputError where a person wrote the mark."""
+    from experiments.errors import InputError, Problem
+    from tasks.campaigns.home import stand_ins
+
+    for index, line in enumerate(experiment.variants):
+        if any(variant.stand_in for variant in line):
+            what = "is not written: what runs in the place of engines is named by DYNO_STAND_INS"
+            raise InputError(problems=(Problem(file, f"variants[{index}].stand_in", what),))
+    if stand_ins() is None:
+        return experiment
+    marked = tuple(tuple(v.model_copy(update={"stand_in": True}) for v in line) for line in experiment.variants)
+    return experiment.model_copy(update={"variants": marked})
 
 
 @contextlib.contextmanager

@@ -19,9 +19,17 @@ log = logging.getLogger("dyno.analyse")
 def analyse(measured: CellResult, slos: tuple[SLO, ...], plan: LoadPlan) -> CellResult:
     """Adds to what was measured its headlines, capacities, grade, the state that follows from its validity, bounds and
     cost."""
-    result = weighed(judge_cell(measured, slos, plan))
+    judged = judge_cell(measured, slos, plan)
+    result = of_a_stand_in(judged) if judged.variant.stand_in else weighed(judged)
     if result.state == CellState.MEASURED:
         log.info("%s: grade %s", result.workload.name, result.grade)
     else:
         log.warning("%s: %s: %s", result.workload.name, result.state, shortened(result.reasons or (result.cause,)))
     return result
+
+
+def of_a_stand_in(cell: CellResult) -> CellResult:
+    """Its figures are shown, and count for nothing: no grade, bound or cost, and no state that a comparison takes."""
+    why = "a stand-in answered, and no engine: nothing was measured"
+    reasons = (why, *cell.reasons)
+    return cell.model_copy(update={"state": CellState.STAND_IN, "grade": None, "reasons": reasons, "bound_reason": why})

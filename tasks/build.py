@@ -49,7 +49,7 @@ class Built:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-@task(name="build", task_run_name="build {variant.engine}", cache_policy=NO_CACHE)
+@task(name="build", task_run_name="build {variant.engine_name}", cache_policy=NO_CACHE)
 def build(
     variant: Variant,
     *,

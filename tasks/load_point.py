@@ -68,6 +68,9 @@ def measure_point(
         window_ns=window,
         findings=records.findings,
         honoured=records.honoured,
+        model=plan.endpoint.model,
+        endpoint=plan.workload.endpoint,
+        text_overhead_tokens=preflight.text_overhead,
     )
     write_json(folder / "trial.json", result)
     return result

@@ -57,6 +57,20 @@ int nvmlDeviceGetHandleByUUID(const char *uuid, void **device) {
         if (!strcmp(gpus[index].uuid, uuid)) return nvmlDeviceGetHandleByIndex_v2(index, device);
     return NOT_FOUND;
 }
+static int say(char *text, unsigned length, const char *said) { snprintf(text, length, "%s", said); return SUCCESS; }
+int nvmlDeviceGetCount_v2(unsigned *count) { struct gpu gpus[MOST]; *count = read_gpus(gpus); return SUCCESS; }
+int nvmlDeviceGetName(void *device, char *name, unsigned length) { (void)device; return say(name, length, "STAND-IN for a GPU"); }
+int nvmlDeviceGetUUID(void *device, char *uuid, unsigned length) {
+    struct gpu gpus[MOST]; int index = (int)((char *)device - names);
+    return index < read_gpus(gpus) ? say(uuid, length, gpus[index].uuid) : GPU_IS_LOST;
+}
+int nvmlDeviceGetCudaComputeCapability(void *device, int *major, int *minor) { (void)device; *major = 9; *minor = 0; return SUCCESS; }
+int nvmlSystemGetDriverVersion(char *version, unsigned length) { return say(version, length, "580.65.06 of a STAND-IN"); }
+int nvmlSystemGetCudaDriverVersion(int *version) { *version = 13000; return SUCCESS; }
+int nvmlSystemGetCudaDriverVersion_v2(int *version) { return nvmlSystemGetCudaDriverVersion(version); }
+int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, void *infos) {
+    (void)device; (void)infos; *count = 0; return SUCCESS; /* nobody computes on it */
+}
 int nvmlDeviceGetIndex(void *device, unsigned *index) { *index = (char *)device - names; return SUCCESS; }
 
 #define TELLS_UNSIGNED(name, which) \

@@ -28,12 +28,16 @@ class ChangeVerdict(StrEnum):
 
 
 class System(Spec):
-    """What is compared with itself: `name` is the variant without its engine's version."""
+    """What is compared with itself: `name` is the variant without its engine's version. `left_out` are the flags that
+    the candidate lacks, where their effect is asked for; `has_canary` is whether its baseline is launched as its own
+    rival, where the comparison has canaries at all."""
 
     name: str
     baseline: Variant
     candidate: Variant
     cells: tuple[CellOrder, ...]
+    left_out: tuple[str, ...] = ()
+    has_canary: bool = True
 
 
 class ComparisonOrder(Spec):
@@ -54,7 +58,7 @@ class ComparisonOrder(Spec):
     slos: tuple[SLO, ...] = ()
     seed: int = 0
     looks: tuple[int, ...] = (4, 6, 8)
-    margin: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    margin: Annotated[float, Field(gt=0, lt=1)] = 0.03
     canary: bool = True
     budget_s: Annotated[float, Field(gt=0)] | None = Field(default=None, description="no new launch is made after it")
 
@@ -64,8 +68,8 @@ class LaunchResult(Spec):
     `round`, from 0, each arm has one; both sides of a round get the same prompts.
 
     `system` names what is compared with itself: the variant without its engine's version. `points` holds by workload
-    name what was measured; `start_s` the seconds of the phases of its start. One that failed has the stage, the class
-    and the cause instead.
+    name what was measured; `start_s` the seconds of the phases of its start; `gpus` how many the server takes. One
+    that failed has the stage, the class and the cause instead.
     """
 
     number: int
@@ -75,6 +79,7 @@ class LaunchResult(Spec):
     variant: Variant
     points: dict[str, tuple[PointResult, ...]] = Field(default_factory=dict)
     start_s: dict[str, float] = Field(default_factory=dict)
+    gpus: int = 0
     provenance: dict[str, Any] = Field(default_factory=dict)
     failure_class: FailureClass | None = None
     stage: str = ""
@@ -113,9 +118,19 @@ class CanaryResult(Spec):
     figures: tuple[FigureChange, ...] = ()
 
 
+class FlagEffect(Spec):
+    """What a group of flags brings to one system: the changes when it is left out, and what they say of it. Of flags
+    without which it is slower, `effect` is helps; mixed where they help one figure and hurt another."""
+
+    flags: tuple[str, ...]
+    system: str
+    effect: Literal["helps", "hurts", "mixed", "none", "undecided", "void"]
+    figures: tuple[FigureChange, ...] = ()
+
+
 class ComparisonResult(Spec):
     """comparison.json. `from` and `to` are the engine's versions; `looks` the launches a side at which it was judged,
-    with the share of q that each spent."""
+    with the share of q that each spent; `notes` say what else a reader must know of how it was made."""
 
     model_config = ConfigDict(**Spec.model_config, populate_by_name=True, serialize_by_alias=True)
 
@@ -131,6 +146,7 @@ class ComparisonResult(Spec):
     cells: tuple[FigureChange, ...] = ()
     canary: CanaryResult = CanaryResult()
     launches: tuple[LaunchResult, ...] = ()
+    notes: tuple[str, ...] = ()
     started_at: str = ""
     ended_at: str = ""
     mlflow_run_id: str = ""

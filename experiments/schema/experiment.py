@@ -1,6 +1,7 @@
 """An experiment: one YAML file, expanded into cells with stable ids."""
 
 import itertools
+import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Self, get_origin
 
@@ -28,22 +29,39 @@ def expand_line(line: object) -> object:
     for key, values in axes.items():
         if not values:
             raise ValueError(f"{key} is an empty list; an axis has at least one value")
+        for index, value in enumerate(values):
+            if value in values[:index]:
+                raise ValueError(f"{key} names {_written(value)} twice; an axis has each value once: leave one out")
     return tuple(line | dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
+
+
+def _written(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 VariantLine = Annotated[tuple[Variant, ...], BeforeValidator(expand_line)]
 
 
+def _one_or_several(value: object) -> object:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+Names = Annotated[tuple[Name, ...], BeforeValidator(_one_or_several), Field(min_length=1)]
+Quantizations = Annotated[tuple[Quantization, ...], BeforeValidator(_one_or_several), Field(min_length=1)]
+
+
 class Exclusion(Spec):
-    """Cells that are left out: those for which every field given here matches. `reason` shows in the plan."""
+    """Cells that are left out: those for which every field given here matches; a list matches each of its values.
+    `reason` shows in the plan."""
 
     reason: Annotated[str, Field(min_length=1)]
-    engine: Name | None = None
-    engine_version: Name | None = None
-    model: Name | None = None
-    quantization: Quantization | None = None
-    hardware: Name | None = None
-    workload: Name | None = None
+    engine: Names | None = None
+    engine_version: Names | None = None
+    engine_backend: Names | None = None
+    model: Names | None = None
+    quantization: Quantizations | None = None
+    hardware: Names | None = None
+    workload: Names | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -52,16 +70,17 @@ class Exclusion(Spec):
         return self
 
     def matches(self, variant: Variant, workload: Workload) -> bool:
-        """Whether each field that is given equals the cell's."""
+        """Whether the cell has one of the values of each field that is given."""
         facts: dict[str, Any] = {
             "engine": variant.engine,
             "engine_version": variant.engine_version,
+            "engine_backend": variant.engine_backend,
             "model": variant.model.name,
             "quantization": variant.quantization,
             "hardware": variant.hardware,
             "workload": workload.name,
         }
-        return all(facts[field] == value for field, value in self._given().items())
+        return all(facts[field] in values for field, values in self._given().items())
 
     def _given(self) -> dict[str, Any]:
         return {k: v for k, v in self.model_dump(exclude={"reason"}).items() if v is not None}

@@ -8,15 +8,18 @@ from pydantic import Field
 from experiments.schema.base import Spec
 from experiments.schema.bound import CellBounds, CellCost, PointBound, TokenCost
 from experiments.schema.failure import FailureClass
-from experiments.schema.load import LoadPoint
+from experiments.schema.load import LoadPlan, LoadPoint
+from experiments.schema.slo import SLO
 from experiments.schema.variant import Variant
 from experiments.schema.workload import Workload
 
 
 class CellState(StrEnum):
-    """What became of a cell. Anything but measured has a reason."""
+    """What became of a cell. Anything but measured has a reason. Of a stand-in, a program in an engine's place, there
+    are figures, and nothing was measured."""
 
     MEASURED = "measured"
+    STAND_IN = "stand_in"
     INVALID = "invalid"
     FAILED = "failed"
     UNSUPPORTED = "unsupported"
@@ -185,8 +188,10 @@ class ImportedFrom(Spec):
 class PointResult(Spec):
     """A load point as measured on one launch, `launch`; 0 where it was part of no cell, or of one that had no other.
     `round` counts the ways through the load plan: one launch each, or several where one was cut short and another took
-    the points that were missing. `directory` is relative to the launch's folder. Where it was not measured here,
-    `imported_from` says by what, and `unknown` what that tool's file does not tell."""
+    the points that were missing. `directory` is relative to the launch's folder. `model` is the name that was asked of
+    the server, at `endpoint`; `text_overhead_tokens` what it adds to a text: chat template and system prompt, where it
+    had to be found out. Where it was not measured here, `imported_from` says by what, and `unknown` what that tool's
+    file does not tell."""
 
     point: LoadPoint
     launch: int = 0
@@ -198,6 +203,9 @@ class PointResult(Spec):
     window_ns: tuple[int, int] = (0, 0)
     findings: tuple[str, ...] = ()
     honoured: dict[str, bool | str | None] = Field(default_factory=dict)
+    model: str = ""
+    endpoint: Literal["", "completions", "chat"] = ""
+    text_overhead_tokens: int | None = None
     imported_from: ImportedFrom | None = None
     unknown: tuple[str, ...] = ()
     bound: PointBound | None = None
@@ -261,7 +269,8 @@ class CellResult(Spec):
     """cell.json: one cell of one campaign, whole. `headlines` holds floor_ttft_p50_ms, saturation_rps,
     saturation_output_tokens_per_s, capacity_rps/NAME where certified, and derating/ARRIVALS/FIGURE; `headline_reasons`
     says why one is absent. Over several launches they are means, and `between_launches` has their intervals. `launch`
-    is the latest; each point names its own."""
+    is the latest; each point names its own. `load_plan`, `slos` and `seed` are what it was measured by: with them it
+    can be measured again."""
 
     cell_id: str
     experiment: str
@@ -293,3 +302,6 @@ class CellResult(Spec):
     ended_at: str = ""
     mlflow_run_id: str = ""
     prefect_run_id: str = ""
+    load_plan: LoadPlan | None = None
+    slos: tuple[SLO, ...] = ()
+    seed: int = 0

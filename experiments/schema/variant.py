@@ -49,7 +49,8 @@ class Variant(Spec):
 
     `engine_backend` is one of an engine's several executors, by its own name for it: pytorch, tensorrt, turbomind.
     `speculative_tokens` without a method are looked up as n-grams of what was said before; `speculative_model` is the
-    draft's folder or repository as the engine is to find it, for draft_model, eagle and eagle3.
+    draft's folder or repository as the engine is to find it, for draft_model, eagle and eagle3. `stand_in` is never
+    written by a person: it says that a program answers in the engine's place, and that nothing is measured.
     """
 
     engine: Name
@@ -79,6 +80,7 @@ class Variant(Spec):
     seed: int | None = None
     extra_args: tuple[str, ...] = ()
     env: tuple[EnvironmentVariable, ...] = ()
+    stand_in: bool = False
 
     def identity(self) -> dict[str, Any]:
         """What makes this the system that it is: names that people chose are left out."""
@@ -89,6 +91,8 @@ class Variant(Spec):
         for key in ("endpoint_url", "engine_backend", "speculative_method", "speculative_model"):
             if body[key] is None:
                 del body[key]  # without a value it is the same system whether that key exists or not
+        if not self.stand_in:
+            del body["stand_in"]
         return body
 
     @property
@@ -97,7 +101,12 @@ class Variant(Spec):
         return content_id("variant", self.identity())
 
     @property
+    def engine_name(self) -> str:
+        """As it is shown and filtered by: a stand-in never bears the engine's name alone."""
+        return f"STAND-IN of {self.engine}" if self.stand_in else self.engine
+
+    @property
     def label(self) -> str:
         """For tables: engine, version, back end where one is named, model, quantization."""
-        engine = " ".join(filter(None, (self.engine, self.engine_version, self.engine_backend)))
+        engine = " ".join(filter(None, (self.engine_name, self.engine_version, self.engine_backend)))
         return f"{engine} · {self.model.name} · {self.quantization}"

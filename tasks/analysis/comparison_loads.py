@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
-from experiments.schema.load import ClosedLoop, LoadPlan, LoadPoint, OpenLoop, Poisson
+from experiments.schema.load import ClosedLoop, LoadPlan, LoadPoint, OpenLoop, OpenLoopPoints, Poisson
 from experiments.schema.result import PointResult
+from experiments.schema.slo import SLO
 from tasks.analysis.launch_figures import SATURATION
+from tasks.analysis.search import next_look
 from tasks.analysis.sweep import WAVES, concurrency_of, next_point, saturation_point, stop_rule
 
 FRACTIONS = (0.3, 0.6, 0.85)
@@ -34,6 +36,22 @@ def comparison_points(plan: LoadPlan, pilot: Sequence[PointResult]) -> tuple[Loa
     )
     rates = [fraction * most_rps for fraction in FRACTIONS]
     return saturated, *(_at_rate(plan, step, rate) for step, rate in enumerate(rates, start=1))
+
+
+def next_compared_point(
+    plan: LoadPlan, fixed: Sequence[LoadPoint], done: Sequence[PointResult], slos: Sequence[SLO]
+) -> LoadPoint | None:
+    """The fixed points, which are the same for both sides; then, where the plan searches for capacities, the launch's
+    own looks for them."""
+    if len(done) < len(fixed):
+        return fixed[len(done)]
+    return next_look(compared_plan(plan), done, slos) if fixed else None
+
+
+def compared_plan(plan: LoadPlan) -> LoadPlan:
+    """The plan of a launch of a comparison: what its looks for a capacity share their α over."""
+    open_loop = OpenLoopPoints(fractions=FRACTIONS, arrivals=(Poisson(),))
+    return plan.model_copy(update={"open_loop": open_loop})
 
 
 def _at_rate(plan: LoadPlan, step: int, rate_rps: float) -> LoadPoint:

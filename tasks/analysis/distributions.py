@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments.schema.result import Distribution
 from tasks.analysis.columns import Columns, Flags, Floats
-from tasks.analysis.intervals import certification_requests, effective_n_at, linear_quantile, quantile_interval
+from tasks.analysis.intervals import cautious_n_at, certification_requests, linear_quantile, quantile_interval
 from tasks.analysis.latency import PER_REQUEST, Gaps, gaps
 
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
@@ -74,7 +74,7 @@ def _token_weighted(between: Gaps, columns: Columns) -> Distribution:
 
 def independent_at(series: Floats) -> dict[str, int]:
     """By percentile, how many independent samples a series in due order is worth."""
-    return {name: effective_n_at(series, quantile) for name, quantile in PERCENTILES.items()}
+    return {name: cautious_n_at(series, quantile) for name, quantile in PERCENTILES.items()}
 
 
 def distribution(samples: Floats, *, independent: Mapping[str, int], n_is: str = "requests") -> Distribution:

@@ -12,6 +12,7 @@ from tasks.analysis.columns import Columns, Flags, Floats
 from tasks.analysis.intervals import (
     at_rank,
     below_rank,
+    cautious_n_at,
     certification_requests,
     effective_n_at,
     least_over,
@@ -30,11 +31,13 @@ Verdict = Literal["certified", "refuted", "unknown"]
 @dataclass(frozen=True, slots=True, eq=False)
 class Held:
     """What an SLO is held against: `samples` in due order, infinite for failures; `met` by request, over all requests
-    due in W. `independent` is how many independent requests the samples are worth."""
+    due in W. `independent` is how many independent requests the samples are worth, `cautious` how many where a
+    limit is to be certified by this window alone."""
 
     samples: Floats
     met: Flags
     independent: int
+    cautious: int
     reason: str = ""
 
 
@@ -91,7 +94,8 @@ def held_against(columns: Columns, slo: SLO) -> Held:
     samples = latency[~np.isnan(latency)]
     if not len(samples):
         return _nothing(f"no request has a {slo.metric}")
-    return Held(samples, np.isnan(latency) | (latency < slo.bound_ms), effective_n_at(samples, slo.percentile / 100))
+    met, quantile = np.isnan(latency) | (latency < slo.bound_ms), slo.percentile / 100
+    return Held(samples, met, effective_n_at(samples, quantile), cautious_n_at(samples, quantile))
 
 
 def _held_tokens(columns: Columns, slo: SLO) -> Held:
@@ -108,7 +112,7 @@ def _held_tokens(columns: Columns, slo: SLO) -> Held:
         return _nothing("no request has two chunks")
     met = columns.completed & _own_percentile_below(samples, owner, len(columns), slo)
     with_samples = len(np.unique(owner)) + int(failed.sum())
-    return Held(everything, met[columns.in_window], with_samples)
+    return Held(everything, met[columns.in_window], with_samples, with_samples)
 
 
 def _own_percentile_below(samples: Floats, owner: np.ndarray, requests: int, slo: SLO) -> Flags:
@@ -122,7 +126,7 @@ def _own_percentile_below(samples: Floats, owner: np.ndarray, requests: int, slo
 
 
 def _nothing(reason: str) -> Held:
-    return Held(np.empty(0), np.empty(0, dtype=np.bool_), 0, reason)
+    return Held(np.empty(0), np.empty(0, dtype=np.bool_), 0, 0, reason)
 
 
 def _attainment(slo: SLO, held: Held, window_s: float, overloaded: bool) -> SLOAttainment:
@@ -130,8 +134,9 @@ def _attainment(slo: SLO, held: Held, window_s: float, overloaded: bool) -> SLOA
         return SLOAttainment(slo=str(slo), attainment=None, goodput_rps=None, verdict="unknown", reason=held.reason)
     ordered = np.sort(held.samples)
     share_over = float((ordered >= slo.bound_ms).mean())
-    lower, upper = percentile_bounds(ordered, held.independent, slo.percentile, ALPHA)
-    verdict, reason = _verdict(slo, held.independent, share_over, overloaded)
+    lower, _ = percentile_bounds(ordered, held.independent, slo.percentile, ALPHA)
+    _, upper = percentile_bounds(ordered, held.cautious, slo.percentile, ALPHA)
+    verdict, reason = _verdict(slo, held, share_over, overloaded)
     hits = int(held.met.sum())
     return SLOAttainment(
         slo=str(slo),
@@ -149,11 +154,14 @@ def _attainment(slo: SLO, held: Held, window_s: float, overloaded: bool) -> SLOA
     )
 
 
-def _verdict(slo: SLO, n: int, share_over: float, overloaded: bool) -> tuple[Verdict, str]:
-    verdict = judge(n, share_over, slo.percentile, ALPHA)
+def _verdict(slo: SLO, held: Held, share_over: float, overloaded: bool) -> tuple[Verdict, str]:
+    verdict = judge(held.cautious, share_over, slo.percentile, ALPHA)
+    if verdict != "certified":
+        refuted = judge(held.independent, share_over, slo.percentile, ALPHA) == "refuted"
+        verdict = "refuted" if refuted else "unknown"
     if verdict == "certified" and overloaded:
         return "unknown", "an overloaded point is not stationary: it certifies nothing"
-    return verdict, why_unknown(n, share_over, slo, ALPHA) if verdict == "unknown" else ""
+    return verdict, why_unknown(held.cautious, share_over, slo, ALPHA) if verdict == "unknown" else ""
 
 
 def percentile_bounds(

@@ -156,18 +156,23 @@ def correlation_time(series: Floats) -> float:
 
 
 def effective_n_at(series: Floats, quantile: float) -> int:
-    """How many independent samples a series in time order is worth for one of its quantiles: the fewer of two counts.
+    """How many independent samples a series in time order is worth for one of its quantiles.
 
-    What is counted at the quantile is who lies above it, so it is the clustering of those that counts; but rare ones
-    show their own clustering badly. So the ranks are looked at too, as far down as four times the share above the
-    quantile: near the knee what is slow by chance is seen there as well, while a common rise and fall far below says
-    nothing of it.
+    What is counted there is who lies above it, so it is the clustering of those that counts: near the knee a slow
+    request has slow neighbours, while a common rise and fall far below the quantile says nothing of it.
     """
+    ordered = np.sort(series)
+    threshold = ordered[max(0, int(np.ceil(quantile * len(ordered))) - 1)] if len(ordered) else 0.0
+    return effective_n((series > threshold).astype(np.float64))
+
+
+def cautious_n_at(series: Floats, quantile: float) -> int:
+    """As `effective_n_at`, or fewer: rare ones show their own clustering badly, so the ranks are looked at too, as far
+    down as four times the share above the quantile. What is slow by chance near the knee is seen there as well; of a
+    queue that grows for ever it leaves three or four, which is why nothing is refuted by it."""
     n = len(series)
     if not n:
         return 0
-    ordered = np.sort(series)
-    threshold = ordered[max(0, int(np.ceil(quantile * n)) - 1)]
-    ranks = np.searchsorted(ordered, series, side="left").astype(np.float64)
+    ranks = np.searchsorted(np.sort(series), series, side="left").astype(np.float64)
     tail = np.maximum(ranks, (1 - TAIL * (1 - quantile)) * n)
-    return min(effective_n((series > threshold).astype(np.float64)), effective_n(tail))
+    return min(effective_n_at(series, quantile), effective_n(tail))

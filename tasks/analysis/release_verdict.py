@@ -1,7 +1,7 @@
 """From launches to the verdict on a release: every figure, the canary, and one word for all."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from experiments.schema.base import METHOD_VERSION
 from experiments.schema.comparison import (
@@ -16,6 +16,7 @@ from experiments.schema.comparison import (
 from tasks.analysis.comparison import (
     Judgement,
     Look,
+    Series,
     broken_canary,
     compare,
     compare_over_looks,
@@ -24,8 +25,9 @@ from tasks.analysis.comparison import (
     looks_of,
     practical_margin,
 )
-from tasks.analysis.comparison_loads import LOADS
-from tasks.analysis.launch_figures import series_of
+from tasks.analysis.comparison_loads import LOADS, compared_plan
+from tasks.analysis.launch_figures import Searched, series_of
+from tasks.analysis.lost_trials import Lost, Place, cannot_keep_up, lost_trials
 
 Key = tuple[str, str, str]
 FAILURES_THAT_CONVINCE = 2
@@ -47,7 +49,7 @@ class Docket:
 
     def take(self, look: Look, launches: Sequence[LaunchResult]) -> None:
         """Judges all that the look's launches show."""
-        series = series_of(_first_of_each(launches, look.launches), self._loads())
+        series = self._series(launches, look.launches)
         self.judgements = compare_over_looks(series, self.margins({one.metric for one in series}), self.known, look)
         self.known = decided(self.judgements)
 
@@ -63,14 +65,14 @@ class Docket:
     def canary(self, launches: Sequence[LaunchResult]) -> CanaryResult:
         """The baseline against itself, at the first look's launches and the whole of q."""
         look = Look(self.looks[0].launches, sum(one.q for one in self.looks))
-        series = series_of(_first_of_each(launches, look.launches), self._loads(), ("baseline", "canary"))
+        series = self._series(launches, look.launches, ("baseline", "canary"))
         judged = compare(series, self.margins({one.metric for one in series}), look)
         return CanaryResult(broken=bool(broken_canary(judged)), figures=tuple(map(_figure, judged)))
 
     def canary_ratios(self, launches: Sequence[LaunchResult]) -> dict[str, list[float]]:
         """By metric the log ratios of this comparison's canary: what later margins are made of."""
         found: dict[str, list[float]] = {}
-        for one in series_of(launches, self._loads(), ("baseline", "canary")):
+        for one in self._series(launches, len(launches), ("baseline", "canary")):
             if min(len(one.baseline), len(one.candidate)) >= 2:
                 found.setdefault(one.metric, []).append(log_ratio(one))
         return found
@@ -80,7 +82,12 @@ class Docket:
     ) -> ComparisonResult:
         """All of it, with one word for the whole. Without an end it is what the looks until now came to."""
         canary = self.canary(launches)
-        cells = (*map(_figure, self.judgements), *_broken_figures(launches, self.order.margin))
+        baseline, candidate = (lost_trials(launches, self._loads(), arm) for arm in ("baseline", "candidate"))
+        cells = (
+            *(_figure(_with_losses(one, baseline, candidate)) for one in self.judgements),
+            *_broken_figures(launches, self.order.margin),
+            *_behind_figures(baseline, candidate, self.order.margin),
+        )
         verdict, reason = _overall(cells, canary)
         return ComparisonResult(
             id=name,
@@ -95,9 +102,16 @@ class Docket:
             cells=cells,
             canary=canary,
             launches=tuple(launches),
+            notes=_notes(self.order),
             started_at=started_at,
             ended_at=ended_at,
         )
+
+    def _series(
+        self, launches: Sequence[LaunchResult], most: int, arms: tuple[Arm, Arm] = ("baseline", "candidate")
+    ) -> tuple[Series, ...]:
+        searched = Searched(compared_plan(self.order.load_plan), self.order.slos)
+        return series_of(_first_of_each(launches, most), self._loads(), arms, searched)
 
     def _loads(self) -> dict[str, dict[str, dict[int, str]]]:
         return {one.name: {cell.workload.name: LOADS for cell in one.cells} for one in self.order.systems}
@@ -171,6 +185,59 @@ def _broken_figures(launches: Sequence[LaunchResult], margin: float) -> list[Fig
         )
         for system, shown in sorted(broken_systems(launches).items())
     ]
+
+
+def _with_losses(judged: Judgement, baseline: Mapping[Place, Lost], candidate: Mapping[Place, Lost]) -> Judgement:
+    """Says beside the verdict which side's trials it lacks: what is left of them may be the luckier ones."""
+    place = _place(judged.series)
+    sides = (("baseline", baseline.get(place)), ("candidate", candidate.get(place)))
+    told = [lost.told(side) for side, lost in sides if lost is not None and lost.invalid]
+    return replace(judged, reason="; ".join(filter(None, (judged.reason, *told)))) if told else judged
+
+
+def _place(series: Series) -> Place:
+    system, _, workload = series.cell.rpartition("/")
+    return system, workload, series.at
+
+
+def _behind_figures(
+    baseline: Mapping[Place, Lost], candidate: Mapping[Place, Lost], margin: float
+) -> list[FigureChange]:
+    """Where the candidate always falls behind a load that the baseline holds: there is no latency to compare, and that
+    is the regression."""
+    return [
+        FigureChange(
+            system=system,
+            workload=workload,
+            at=at,
+            metric="keeps_up",
+            higher_is_better=True,
+            verdict=ChangeVerdict.REGRESSED,
+            margin=margin,
+            launches=lost.trials,
+            reason=lost.told("candidate"),
+        )
+        for (system, workload, at), lost in sorted(candidate.items())
+        if (held := baseline.get((system, workload, at))) is not None and cannot_keep_up(held, lost)
+    ]
+
+
+def _notes(order: ComparisonOrder) -> tuple[str, ...]:
+    """What the servers were, where they were not started."""
+    attached = [one for one in order.systems if one.baseline.endpoint_url or one.candidate.endpoint_url]
+    if not attached:
+        return ()
+    pairs = dict.fromkeys((one.baseline.endpoint_url, one.candidate.endpoint_url) for one in attached)
+    return (
+        *(f"baseline {baseline}, candidate {candidate}" for baseline, candidate in pairs),
+        VISITS,
+    )
+
+
+VISITS = (
+    "the servers were there already: a launch is no new start here, but one more visit, so what is said holds for "
+    "these servers as they ran, and not for another start of them"
+)
 
 
 def _overall(cells: Sequence[FigureChange], canary: CanaryResult) -> tuple[ChangeVerdict, str]:

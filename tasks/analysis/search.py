@@ -224,7 +224,7 @@ def _rate(state: Search, resolution: float, most_s: float, *, is_below: bool) ->
         if (rate < state.crossing) == is_below and window_s * TWICE > most_s
     ]
     if in_vain:
-        step = max(step, 1.5 * max(in_vain) if gap == inf else (max(in_vain) + gap) / 2)
+        step = max(step, TWICE * max(in_vain) if gap == inf else (max(in_vain) + gap) / 2)
     if not is_below and gap == inf and state.crossing * exp(step) > state.ceiling:
         return state.ceiling * max(BEYOND, exp(1.5 * max(in_vain, default=0.0)))
     return state.crossing * exp(-step if is_below else step)
@@ -246,7 +246,7 @@ def _wanted_s(state: Search, done: Sequence[PointResult], rate: float, alpha: fl
     queue takes to pass the limit."""
     load, bound_s = rate / state.ceiling, state.slo.bound_ms / 1000
     if load >= 1:
-        return 3 * bound_s / max(load - 1, 0.01) + 50 / rate
+        return (3 * bound_s / max(load - 1, 0.01) + 50 / rate) * float(TWICE ** len(state.undecided))
     nearest = min(state.seen, key=lambda seen: abs(seen.rate_rps - rate), default=None)
     worth = max(0.02, nearest.effective_n / nearest.n) if nearest is not None and nearest.n else 1.0
     memory = memory_s(done, state.process, min(rate, HEAVY * state.ceiling) if rate > state.crossing else rate)

@@ -17,7 +17,7 @@ from experiments.schema.experiment import Cell
 from experiments.schema.failure import FailureClass
 from experiments.schema.result import CellResult, CellState, PointResult
 
-KEPT = frozenset({CellState.MEASURED, CellState.INVALID, CellState.FAILED})
+KEPT = frozenset({CellState.MEASURED, CellState.STAND_IN, CellState.INVALID, CellState.FAILED})
 POINT = "point.json"
 BEGUN = "begun-with-launch"
 

@@ -18,6 +18,9 @@ from pydantic import ValidationError
 from experiments.schema.comparison import ComparisonOrder, ComparisonResult, LaunchResult
 from tasks.campaigns.campaign import write_json
 
+LAUNCHES = 4
+"""A side, of a canary that does not tell."""
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -95,15 +98,19 @@ def all_comparisons(root: Path) -> list[ComparisonResult]:
     return sorted((one for one in results if one is not None), key=lambda one: one.started_at)
 
 
-def remember_canary(root: Path, hardware: str, comparison: str, ratios: Mapping[str, Sequence[float]]) -> None:
-    """Appends what the baseline differed from itself by: one line a comparison, never twice for one."""
+def remember_canary(
+    root: Path, hardware: str, comparison: str, ratios: Mapping[str, Sequence[float]], *, launches: int
+) -> None:
+    """Appends what the baseline differed from itself by, each over so many launches a side: one line a comparison,
+    never twice for one."""
     file = root / f"{hardware}.jsonl"
     if not ratios or any(line.get("comparison") == comparison for line in _lines(file)):
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     date = datetime.now(UTC).isoformat(timespec="seconds")
     with file.open("a", encoding="utf-8") as opened:
-        opened.write(json.dumps({"comparison": comparison, "date": date, "log_ratios": dict(ratios)}) + "\n")
+        told = {"comparison": comparison, "date": date, "launches": launches, "log_ratios": dict(ratios)}
+        opened.write(json.dumps(told) + "\n")
 
 
 def past_canaries(root: Path, hardware: str, *, but: str = "") -> dict[str, list[list[float]]]:
@@ -113,6 +120,17 @@ def past_canaries(root: Path, hardware: str, *, but: str = "") -> dict[str, list
         if line.get("comparison") != but:
             for metric, ratios in line["log_ratios"].items():
                 found.setdefault(metric, []).append([float(ratio) for ratio in ratios if math.isfinite(ratio)])
+    return found
+
+
+def launch_spreads(root: Path, hardware: str) -> dict[str, list[float]]:
+    """By metric, how far one launch lay from another in the logs, by each past canary: the difference of the means of n
+    launches a side, times √(n/2), has the spread of a single launch."""
+    found: dict[str, list[float]] = {}
+    for line in _lines(root / f"{hardware}.jsonl"):
+        of_one = math.sqrt(line.get("launches", LAUNCHES) / 2)
+        for metric, ratios in line["log_ratios"].items():
+            found.setdefault(metric, []).extend(of_one * float(one) for one in ratios if math.isfinite(one))
     return found
 
 

@@ -44,6 +44,11 @@ class Home:
         return self.root / "comparisons"
 
     @property
+    def replays(self) -> Path:
+        """Cells measured again, to see whether they come out as before."""
+        return self.root / "replays"
+
+    @property
     def canaries(self) -> Path:
         """What past comparisons saw of the baseline against itself: how much this machine varies."""
         return self.root / "canaries"
@@ -65,8 +70,10 @@ class Home:
 
     @property
     def tracking_uri(self) -> str:
-        """MLFLOW_TRACKING_URI, or the SQLite file in here."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
+        """MLFLOW_TRACKING_URI, or the SQLite file in here; always that of stand-ins, which no team's server is told."""
+        return (
+            "" if stand_ins() else os.environ.get("MLFLOW_TRACKING_URI", "")
+        ) or f"sqlite:///{self.root / 'mlflow.db'}"
 
     @property
     def shown_tracking_uri(self) -> str:
@@ -86,8 +93,25 @@ class Home:
 
 
 def open_home() -> Home:
-    """DYNO_HOME, or .dyno in the current folder; absolute, not made yet."""
-    return Home(Path(os.environ.get("DYNO_HOME") or ".dyno").expanduser().absolute())
+    """DYNO_HOME, or .dyno in the current folder; absolute, not made yet. What stand-ins answer lies in a store of its
+    own within it: nothing that reads measurements ever meets it."""
+    root = Path(os.environ.get("DYNO_HOME") or ".dyno").expanduser().absolute()
+    return Home(root / "stand-ins" if stand_ins() else root)
+
+
+def stand_ins() -> Path | None:
+    """The folder of programs that stand in the place of engines, from DYNO_STAND_INS; None where engines run. Raises
+    SetupError where that is no such folder."""
+    said = os.environ.get("DYNO_STAND_INS")
+    if not said:
+        return None
+    folder = Path(said).expanduser().absolute()
+    if not (folder / "python").is_file():
+        raise SetupError(
+            f"DYNO_STAND_INS={said}: no folder of stand-ins, which holds a program `python` beside those of engines. "
+            "Unset it, to measure engines."
+        )
+    return folder
 
 
 @contextlib.contextmanager

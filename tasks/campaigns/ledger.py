@@ -65,6 +65,9 @@ class Ledger:
             started_at=self.started_at,
             ended_at=now(),
             prefect_run_id=self.prefect_run_id,
+            load_plan=self.run.load_plan,
+            slos=self.run.slos,
+            seed=self.run.seed,
             **fields,
         )
 

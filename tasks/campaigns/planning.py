@@ -28,7 +28,7 @@ class PlannedCell:
     """A cell and what a run would do with it; `reason` says why where it is not measured."""
 
     cell: Cell
-    state: Literal["to measure", "measured", "invalid", "failed", "excluded", "unsupported", "not measured"]
+    state: Literal["to measure", "measured", "stand_in", "invalid", "failed", "excluded", "unsupported", "not measured"]
     reason: str = ""
     stage: str = ""
     failure_class: FailureClass | None = None
@@ -36,7 +36,12 @@ class PlannedCell:
     def row(self) -> dict[str, object]:
         """For tables and JSON."""
         v, w = self.cell.variant, self.cell.workload
-        names = {"cell_id": self.cell.id, "engine": v.engine, "engine_version": v.engine_version, "model": v.model.name}
+        names = {
+            "cell_id": self.cell.id,
+            "engine": v.engine_name,
+            "engine_version": v.engine_version,
+            "model": v.model.name,
+        }
         backend = {"engine_backend": v.engine_backend} if v.engine_backend else {}
         more = {**backend, "quantization": str(v.quantization), "hardware": v.hardware, "workload": w.name}
         why = {"state": self.state, "reason": self.reason, "stage": self.stage, "failure_class": self.failure_class}
@@ -69,11 +74,12 @@ class Estimate:
 
 
 def check_lines(experiment: Experiment, file: str) -> None:
-    """Raises InputError for each line of `variants` of which no cell can run, and for hardware that nobody knows."""
+    """Raises InputError for each line of `variants` of which no cell can run, excluded ones not counted, and for
+    hardware that nobody knows."""
     problems = [*_unknown_hardware(experiment, file)]
     cells = experiment.cells()
     for index in range(len(experiment.variants)):
-        refusals = [refusal(cell.variant, cell.workload) for cell in cells if cell.line == index]
+        refusals = [refusal(cell.variant, cell.workload) for cell in cells if cell.line == index and not cell.excluded]
         if refusals and all(refusals):
             field, reason = next(r for r in refusals if r)
             where = f"variants[{index}].{field}" if field else f"variants[{index}]"

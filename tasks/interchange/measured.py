@@ -57,7 +57,8 @@ def read_measured(folder: Path) -> Measured:
     cell = _cell_of(folder)
     source = point.imported_from
     if cell is None:
-        return Measured(point, table, model=source.model if source else "", about=_about_point(point))
+        model = source.model if source else point.model
+        return Measured(point, table, model=model, endpoint=point.endpoint, about=_about_point(point))
     about = _about_point(point) | {"cell": cell.cell_id, "variant": cell.variant.label}
     about |= {"workload": cell.workload.name, "campaign": cell.campaign}
     return Measured(point, table, cell.variant.model.name, cell.workload.endpoint, about)

@@ -8,6 +8,7 @@ from experiments.redaction import redacted
 from experiments.schema.result import CellResult, Distribution, PointResult, SLOAttainment
 from experiments.schema.timeline import Timeline
 from tasks.reporting.bounds_section import bounds_section
+from tasks.reporting.launches_section import launches_section
 from tasks.reporting.markup import Content, Markup, element
 from tasks.reporting.point_section import points_over_time
 from tasks.reporting.wording import load_text, number, outcome_text, slo_text
@@ -55,6 +56,7 @@ def cell_section(cell: CellResult, name: str, timelines: Mapping[str, Timeline])
         _points(cell.points),
         points_over_time(cell, timelines),
         _slos(cell),
+        launches_section(cell),
         bounds_section(cell),
         _provenance(cell),
         class_="inside",
@@ -114,7 +116,7 @@ def _bound(point: PointResult, notes: Notes) -> Markup:
 
 def _point(point: PointResult, notes: Notes, *, with_bound: bool) -> Markup:
     summary = point.summary
-    role = point.point.role.replace("_", " ")
+    role = point.point.role.replace("_", " ") + (f", launch {point.launch}" if point.launch else "")
     failed = summary.requests - summary.outcomes.get("completed", 0)
     valid = element("span", "valid", class_="good")
     invalid = [element("span", "invalid", class_="bad"), [notes.mark(reason) for reason in summary.invalid_reasons]]

@@ -24,13 +24,13 @@ def comparison_table(result: ComparisonResult) -> RenderableType:
     """A hundred columns wide at most; regressions on top."""
     heading = Text(f"{_title(result)}: ", style="bold")
     heading.append(result.verdict.value, style=STYLES[result.verdict])
-    parts: list[RenderableType] = [heading, Text(result.reason)]
+    parts: list[RenderableType] = [heading, Text(result.reason), *map(Text, result.notes)]
     for system in dict.fromkeys(one.system for one in result.cells):
         table = Table(title=system, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for name in COLUMNS:
             table.add_column(name, justify="right" if name in ("change", "interval", "margin", "launches") else "left")
-        for one in _sorted(one for one in result.cells if one.system == system):
-            table.add_row(*_row(one)[:-1], Text(one.verdict.value, style=STYLES[one.verdict]))
+        for one in in_order(one for one in result.cells if one.system == system):
+            table.add_row(*figure_row(one)[:-1], Text(one.verdict.value, style=STYLES[one.verdict]))
         parts.append(table)
     return Group(*parts)
 
@@ -38,8 +38,9 @@ def comparison_table(result: ComparisonResult) -> RenderableType:
 def markdown_report(result: ComparisonResult) -> str:
     """Whole in itself: verdict, figures, canary, launches, method."""
     lines = [f"# {_title(result)}", "", f"**{result.verdict.value}**: {result.reason}", ""]
+    lines += [line for text in result.notes for line in (f"Note: {text}.", "")]
     for system in dict.fromkeys(one.system for one in result.cells):
-        lines += [f"## {system}", "", *_markdown(_sorted(one for one in result.cells if one.system == system)), ""]
+        lines += [f"## {system}", "", *_markdown(in_order(one for one in result.cells if one.system == system)), ""]
     lines += ["## Canary: the baseline against itself", "", *_canary(result), ""]
     lines += ["## Launches", "", *_launches(result), "", "## Method", "", *_method(result), ""]
     return "\n".join(lines)
@@ -49,21 +50,23 @@ def _title(result: ComparisonResult) -> str:
     return f"{result.engine} {result.from_version} → {result.to_version} on {result.experiment}"
 
 
-def _sorted(cells: Iterable[FigureChange]) -> list[FigureChange]:
+def in_order(cells: Iterable[FigureChange]) -> list[FigureChange]:
+    """Regressions on top."""
     return sorted(cells, key=lambda one: (ORDER.index(one.verdict), one.workload, one.at, one.metric))
 
 
-def _row(one: FigureChange) -> tuple[str, ...]:
+def figure_row(one: FigureChange) -> tuple[str, ...]:
+    """A word for each of COLUMNS."""
     change = f"{one.change:+.1%}" if one.change is not None else NONE
     interval = f"{one.interval[0]:+.1%} … {one.interval[1]:+.1%}" if one.interval is not None else NONE
-    load = one.at if one.at in ("saturation", "start") else f"{float(one.at):.0%} load"
+    load = f"{float(one.at):.0%} load" if one.at.replace(".", "").isdigit() else one.at
     margin = f"±{one.margin:.1%}"
     return one.workload or NONE, load, one.metric, change, interval, margin, str(one.launches), one.verdict.value
 
 
 def _markdown(cells: Sequence[FigureChange]) -> list[str]:
     head = [*COLUMNS, "q", "reason"]
-    rows = [[*_row(one), f"{one.q:.2g}" if one.q is not None else NONE, one.reason] for one in cells]
+    rows = [[*figure_row(one), f"{one.q:.2g}" if one.q is not None else NONE, one.reason] for one in cells]
     return [_line(head), _line("---" for _ in head), *(_line(row) for row in rows)]
 
 
@@ -75,7 +78,7 @@ def _canary(result: ComparisonResult) -> list[str]:
     if not result.canary.figures:
         return ["No canary was launched: how much this machine differs from itself is not known."]
     word = "It broke the margin: this comparison is void." if result.canary.broken else "It shows no change."
-    return [word, "", *_markdown(_sorted(result.canary.figures))]
+    return [word, "", *_markdown(in_order(result.canary.figures))]
 
 
 def _launches(result: ComparisonResult) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from experiments.schema.result import CellResult, CellState
-from tasks.reporting.wording import capacity_text, number, slo_text, variant_names
+from tasks.reporting.wording import capacity_text, is_stand_in, number, slo_text, variant_names
 
 WEAK_GRADES = frozenset({"D", "E", "F"})
 """A headline point is missing, or half of the points are invalid."""
@@ -17,6 +17,8 @@ def title(cells: Sequence[CellResult]) -> str:
     measured = [cell for cell in cells if "saturation_rps" in cell.headlines]
     if not measured:
         return _nothing_measured(cells)
+    if any(is_stand_in(cell) for cell in cells):
+        return "Stand-ins answered in the place of engines, and nothing was measured"
     names = variant_names(cell.variant for cell in cells)
     among = "" if len(measured) == len(cells) else ", of those that could be measured"
     leaders = {workload: _leaders(measured, workload) for workload in _workloads(measured)}
@@ -64,7 +66,8 @@ def _where(workloads: Sequence[str]) -> str:
 
 def caveat(cells: Sequence[CellResult]) -> str:
     """Which cells carry little, where there are such; "" where every one carries."""
-    weak = [cell for cell in cells if cell.state is not CellState.MEASURED or cell.grade in WEAK_GRADES]
+    judged = [cell for cell in cells if not is_stand_in(cell)]
+    weak = [cell for cell in judged if cell.state is not CellState.MEASURED or cell.grade in WEAK_GRADES]
     if not weak:
         return ""
     names = variant_names(cell.variant for cell in cells)
@@ -76,6 +79,8 @@ def findings(cells: Sequence[CellResult], workload: str) -> list[str]:
     """What one workload showed: the ceiling, the floor, the capacity at each SLO."""
     names = variant_names(cell.variant for cell in cells)
     on_it = [cell for cell in cells if cell.workload.name == workload]
+    if any(is_stand_in(cell) for cell in on_it):
+        return ["Stand-ins answered here: their figures say nothing of an engine, and are not compared."]
     sentences = [_ceiling(on_it, names), _floor(on_it, names)]
     for slo in dict.fromkeys(capacity.slo for cell in on_it for capacity in cell.capacities):
         sentences.append(_capacity(on_it, slo, names))

@@ -12,7 +12,15 @@ from tasks.reporting.headlines import caveat, findings, title
 from tasks.reporting.markup import Content, Markup, element, join
 from tasks.reporting.plots import Plot, workload_plots
 from tasks.reporting.summary_table import summary_table
-from tasks.reporting.wording import SYNTHETIC_NOTE, common_label, is_synthetic, outcome_text, variant_names
+from tasks.reporting.wording import (
+    STAND_IN_NOTE,
+    SYNTHETIC_NOTE,
+    common_label,
+    is_stand_in,
+    is_synthetic,
+    outcome_text,
+    variant_names,
+)
 
 ONE_LAUNCH = """
 Each figure is of one launch of its server: differences below 3 % between variants say nothing, and a claim about a
@@ -110,6 +118,7 @@ def _opening(experiment: str, cells: Sequence[CellResult], description: str, wri
             element("p", lede, class_="lede"),
             element("p", description) if description else None,
             element("p", caveat(cells), class_="caution") if caveat(cells) else None,
+            element("p", STAND_IN_NOTE, class_="caution") if any(map(is_stand_in, cells)) else None,
             element("p", SYNTHETIC_NOTE, class_="caution") if any(map(is_synthetic, cells)) else None,
         ]
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from experiments.schema.result import Capacity, CellResult, CellState
 from tasks.reporting.markup import Markup, element
-from tasks.reporting.wording import capacity_text, number, slo_text
+from tasks.reporting.wording import capacity_text, is_stand_in, number, slo_text
 
 COLUMNS = {
     "floor_ttft_p50_ms": ("Floor TTFT", "p50, ms"),
@@ -53,8 +53,9 @@ def _figure(cell: CellResult, name: str, cells: Sequence[CellResult]) -> Markup:
     if value is None:
         reason = cell.headline_reasons.get(name) or cell.cause or cell.state.value
         return element("td", element("span", "absent", title=reason), class_="number absent")
-    rivals = [c.headlines[name] for c in cells if c.workload.name == cell.workload.name and name in c.headlines]
-    best = min(rivals) if name.endswith("_ms") else max(rivals)
+    compared = [c for c in cells if c.workload.name == cell.workload.name and not is_stand_in(c)]
+    rivals = [c.headlines[name] for c in compared if name in c.headlines]
+    best = (min if name.endswith("_ms") else max)(rivals, default=value)
     return element("td", number(value), class_="number best" if value == best and len(rivals) > 1 else "number")
 
 
@@ -72,4 +73,4 @@ def _validity(cell: CellResult) -> list[Markup]:
     if cell.state is CellState.MEASURED and cell.grade is not None:
         return [element("span", f"Grade {cell.grade}", class_=GRADE_CLASSES[cell.grade])]
     stage = f" at {cell.stage}" if cell.stage else ""
-    return [element("span", f"{cell.state.value.capitalize()}{stage}", class_="bad")]
+    return [element("span", f"{cell.state.value.replace('_', '-').capitalize()}{stage}", class_="bad")]

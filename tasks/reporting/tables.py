@@ -12,9 +12,11 @@ from experiments.redaction import redacted
 from experiments.schema.result import CellResult, CellState
 from tasks.reporting.wording import (
     NONE,
+    STAND_IN_NOTE,
     SYNTHETIC_NOTE,
     capacity_text,
     common_label,
+    is_stand_in,
     is_synthetic,
     number,
     outcome_text,
@@ -38,7 +40,8 @@ def _row(cell: CellResult) -> dict[str, Any]:
     row: dict[str, Any] = {
         "cell_id": cell.cell_id,
         "variant": cell.variant.label,
-        "engine": cell.variant.engine,
+        "engine": cell.variant.engine_name,
+        "stand_in": cell.variant.stand_in,
         "engine_version": cell.variant.engine_version,
         "model": cell.variant.model.name,
         "quantization": cell.variant.quantization.value,
@@ -49,6 +52,9 @@ def _row(cell: CellResult) -> dict[str, Any]:
         "launch": cell.launch,
         **{name: cell.headlines.get(name) for name in HEADLINES},
         "capacities": [capacity.model_dump(mode="json") for capacity in cell.capacities],
+        "launches": sorted({point.launch for point in cell.points}),
+        "between_launches": {name: b.model_dump(mode="json") for name, b in cell.between_launches.items()},
+        "deratings": [derating.model_dump(mode="json") for derating in cell.deratings],
         "bounds": cell.bounds.model_dump(mode="json") if cell.bounds else {"reason": cell.bound_reason},
         "cost": cell.cost.model_dump(mode="json") if cell.cost else None,
         "validity": list(cell.reasons),
@@ -118,6 +124,8 @@ def _notes(cells: Sequence[CellResult], names: Mapping[str, str]) -> list[Render
     for cell in sorted(cells, key=lambda cell: cell.state is CellState.MEASURED):
         if cell.state is not CellState.MEASURED or cell.grade != "A":
             lines.append(f"{names[cell.variant.id]}, {cell.workload.name}: {_note(cell)}")
+    if any(is_stand_in(cell) for cell in cells):
+        lines.append(STAND_IN_NOTE)
     if any(is_synthetic(cell) for cell in cells):
         lines.append(SYNTHETIC_NOTE)
     texts = [Padding(Text(str(redacted(line)), style="dim"), (0, 0, 0, 2)) for line in lines]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from math import floor, log10
 
-from experiments.schema.load import ClosedLoop
+from experiments.schema.load import ClosedLoop, Gamma
 from experiments.schema.model import SyntheticSource
 from experiments.schema.result import Capacity, CellResult, PointResult
 from experiments.schema.slo import parse_slo
@@ -31,7 +31,8 @@ def capacity_text(capacity: Capacity) -> str:
 
 def outcome_text(cell: CellResult) -> str:
     """The state, with the class of what failed: "failed, out of memory"."""
-    return f"{cell.state.value}, {cell.failure_class.replace('_', ' ')}" if cell.failure_class else cell.state.value
+    state = cell.state.value.replace("_", "-")
+    return f"{state}, {cell.failure_class.replace('_', ' ')}" if cell.failure_class else state
 
 
 def slo_text(slo: str) -> str:
@@ -52,15 +53,18 @@ def load_text(point: PointResult) -> str:
         return f"{load.concurrency} at a time"
     if load.rate_rps is None:
         return "trace"
-    return f"{number(load.rate_rps)} rps {load.arrivals.kind}"
+    shape = f" {load.arrivals.shape:g}" if isinstance(load.arrivals, Gamma) else ""
+    return f"{number(load.rate_rps)} rps {load.arrivals.kind}{shape}"
 
 
 def variant_names(variants: Iterable[Variant]) -> dict[str, str]:
-    """By variant id: the fields in which the variants differ, or the quantization where there is only one."""
+    """By variant id: the fields in which the variants differ, or the quantization where there is only one. A stand-in
+    is always named as one."""
     every = list({variant.id: variant for variant in variants}.values())
     facts = {variant.id: _facts(variant) for variant in every}
     differing = [field for field in _fields(facts.values()) if len({f.get(field) for f in facts.values()}) > 1]
-    shown = differing or ["quantization"]
+    stood_in = ["engine"] if any(variant.stand_in for variant in every) and "engine" not in differing else []
+    shown = [*stood_in, *(differing or ["quantization"])]
     return {
         id_: " · ".join(fact[field] for field in shown if fact.get(field)) or "default" for id_, fact in facts.items()
     }
@@ -82,12 +86,12 @@ def _one_engine(facts: Sequence[Mapping[str, str]]) -> bool:
 def _facts(variant: Variant) -> dict[str, str]:
     """Field by field as people say it; the engine with its version; plain fields by their name."""
     named = {
-        "engine": f"{variant.engine} {variant.engine_version}",
+        "engine": f"{variant.engine_name} {variant.engine_version}",
         "model": variant.model.name,
         "quantization": variant.quantization.value,
         "hardware": variant.hardware,
     }
-    rest = variant.model_dump(mode="json", exclude={*named, "engine_version"})
+    rest = variant.model_dump(mode="json", exclude={*named, "engine_version", "stand_in"})
     return named | {
         name: f"{name} {value}" for name, value in rest.items() if value not in (None, False, [], "default")
     }
@@ -95,6 +99,17 @@ def _facts(variant: Variant) -> dict[str, str]:
 
 def _fields(facts: Iterable[Mapping[str, str]]) -> list[str]:
     return list(dict.fromkeys(field for fact in facts for field in fact))
+
+
+def is_stand_in(cell: CellResult) -> bool:
+    """Whether a program answered in the engine's place."""
+    return cell.variant.stand_in
+
+
+STAND_IN_NOTE = (
+    "STAND-INS ran in the place of engines: programs that check arguments and answer in an engine's dialect without "
+    "computing anything. None of these figures is a measurement of an engine."
+)
 
 
 def is_synthetic(cell: CellResult) -> bool:

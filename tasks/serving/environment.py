@@ -54,6 +54,13 @@ class Environment:
         return next((one.version for one in found if same_package(one.name, package)), "")
 
 
+class StandInEnvironment(Environment):
+    """A folder of programs in the place of an engine's, `python` among them; nothing is installed in it."""
+
+    def facts(self) -> dict[str, str]:
+        return {"kind": "stand_in", "stand_in": "true"}
+
+
 def check_release(environment: Environment, package: str, asked: str) -> str:
     """The release that will be launched. Raises BuildError where it is not the one that was asked for and resolved:
     what is measured would bear another's name."""

@@ -42,6 +42,7 @@ COMMON = tuple(
             r"GatedRepoError|gated repo|(401|403) Client Error|Access to model .{1,200} is restricted",
         ),
         (Class.WEIGHTS_MISSING, r"RepositoryNotFoundError|EntryNotFoundError|404 Client Error|SafetensorError"),
+        (Class.WEIGHTS_MISSING, r"Repo id must be (in the form|a string)|HFValidationError: Repo id must"),
         (Class.UNSUPPORTED_ARCHITECTURE, r"does not recognize this architecture|[Uu]nknown model architecture"),
         (Class.UNSUPPORTED_ARCHITECTURE, r"requires? you to execute the .{0,80}in that repo|`trust_remote_code=True`"),
         (Class.UNSUPPORTED_QUANTIZATION, r"[Uu]nknown quantization method"),

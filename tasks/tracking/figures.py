@@ -83,6 +83,14 @@ def _latencies(summary: TrialSummary) -> dict[str, float | None]:
     return found | {f"attainment/{parse_slo(slo.slo).name}": slo.attainment for slo in summary.slos}
 
 
+def between_metrics(cell: CellResult) -> dict[str, float]:
+    """The ends of the intervals between launches, and of each SLO's capacity: the rate from which on it is refuted."""
+    found = {f"{name}/low": figure.low for name, figure in cell.between_launches.items()}
+    found |= {f"{name}/high": figure.high for name, figure in cell.between_launches.items()}
+    found |= {f"capacity_refuted_rps/{capacity.name}": capacity.refuted_rps for capacity in cell.capacities}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def tags(cell: CellResult) -> dict[str, str]:
     """What people filter by. Empty values are left out."""
     variant = cell.variant
@@ -97,7 +105,8 @@ def tags(cell: CellResult) -> dict[str, str]:
         "failure_class": cell.failure_class or "",
         "dyno.cause": cell.cause,
         "dyno.reasons": "; ".join(cell.reasons),
-        "engine": variant.engine,
+        "engine": variant.engine_name,
+        "stand_in": "true" if variant.stand_in else "",
         "engine_version": variant.engine_version,
         "engine_backend": variant.engine_backend or "",
         "model": variant.model.name,
@@ -117,7 +126,7 @@ def run_status(state: CellState) -> str:
 def run_name(cell: CellResult) -> str:
     """What differs from cell to cell comes first: the UI cuts long names."""
     variant = cell.variant
-    engine = " ".join(filter(None, (variant.engine, variant.engine_version, variant.engine_backend)))
+    engine = " ".join(filter(None, (variant.engine_name, variant.engine_version, variant.engine_backend)))
     return " · ".join((variant.quantization.value, cell.workload.name, variant.model.name, engine))
 
 

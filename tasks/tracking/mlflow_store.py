@@ -21,6 +21,7 @@ from experiments.schema.comparison import ComparisonResult
 from experiments.schema.result import CellResult
 from tasks.tracking.comparison_figures import comparison_metrics, comparison_name, comparison_tags
 from tasks.tracking.figures import (
+    between_metrics,
     build_metrics,
     cell_config,
     cell_description,
@@ -49,6 +50,7 @@ SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_TRUNCATE_LONG_VALUES": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 """Each unless the user set it. An unreachable server costs 5 s with these, and 247 s with MLflow's own."""
@@ -349,13 +351,14 @@ class _At:
 
 
 def _metrics(cell: CellResult) -> "list[Metric]":
-    """Each point at its step and its start; headlines without a step. Fixed times make publishing repeatable."""
+    """Each point at its start and, over all launches, its step; headlines without one. Fixed times make publishing
+    repeatable."""
     from mlflow.entities import Metric
 
-    whole = {**cell.headlines, **checkpoint_metrics(cell)}
+    whole = {**cell.headlines, **between_metrics(cell), **checkpoint_metrics(cell)}
     found = [(name, value, _At(_ms(cell.ended_at), 0)) for name, value in whole.items()]
-    for point in cell.points:
-        at = _At(_ms(point.started_at), point.point.step)
+    for step, point in enumerate(cell.points):
+        at = _At(_ms(point.started_at), step)
         found += [(name, value, at) for name, value in point_metrics(point).items()]
     found += [(name, value, _At(_ms(cell.ended_at), 0)) for name, value in build_metrics(cell).items()]
     found += [(f"stage_s/{stage}", seconds, _At(_ms(cell.ended_at), 0)) for stage, seconds in cell.stages_s.items()]

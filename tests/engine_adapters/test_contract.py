@@ -63,8 +63,8 @@ CHANGES: dict[str, Any] = {
 }
 OTHERWISE: dict[str, Any] = {"hardware": "cpu", "runtime": "environment"}
 """Where the base is what the change would make of it, or on a GPU: which one it is changes no command."""
-NOT_THE_SERVERS = {"engine", "model"}
-"""Which adapter is asked, and what the download stage hands on as {model}."""
+NOT_THE_SERVERS = {"engine", "model", "stand_in"}
+"""Which adapter is asked, what the download stage hands on as {model}, and what is found under a program's name."""
 CASES = [(adapter, field) for adapter in ADAPTERS.values() for field in CHANGES]
 
 

@@ -61,6 +61,16 @@ def test_the_first_exclusion_that_matches_gives_the_reason(variant: Variant) -> 
     assert cell.excluded == "this one"
 
 
+def test_an_exclusion_may_list_the_values_that_it_matches(variant: Variant) -> None:
+    def excluded(**fields: object) -> bool:
+        (cell,) = experiment(variant, exclude=[{"reason": "listed", **fields}]).cells()
+        return bool(cell.excluded)
+
+    assert excluded(workload=["v", "w"], quantization=["q8_0", "f16"])
+    assert not excluded(workload=["v", "x"], quantization=["q8_0"])
+    assert not excluded(workload="w", engine_backend="tensorrt")
+
+
 def test_axes_multiply_and_lists_that_are_values_do_not() -> None:
     line = {"quantization": ["f16", "q8_0"], "tensor_parallel": [1, 2], "extra_args": ["--a", "b"]}
     expanded = expand_line(line)

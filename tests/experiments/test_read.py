@@ -69,6 +69,10 @@ BROKEN = {
         changed("[f16, q8_0]", "[]"),
         ["variants[0]: quantization is an empty list; an axis has at least one value"],
     ),
+    "an axis with one value twice": (
+        changed("[f16, q8_0]", "[f16, q8_0, f16]"),
+        ["variants[0]: quantization names f16 twice; an axis has each value once: leave one out"],
+    ),
     "a version that YAML reads as a number": (
         changed('"1.2.3"', "1.2"),
         ["variants[0].engine_version: 1.2 is a number in YAML; write it in quotes"],

@@ -4,18 +4,30 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import yaml
+from typer.testing import CliRunner
 
 from experiments.errors import InputError
 from experiments.schema.result import CellResult, CellState
 from experiments.schema.variant import Variant
 from experiments.schema.workload import Workload
+from flows.cli import app
 from flows.cli_export import export_text, trials_of, write_text
 from tasks.campaigns.campaign import Campaign
 from tasks.import_trial import import_file
 
 RESULT = Path(__file__).parents[1] / "tasks/interchange/captured/vllm-0.32-schema-by-hand.json"
 Store = Callable[..., Campaign]
+
+
+def dyno(*words: str) -> str:
+    """What it prints; what it raises is raised."""
+    done = CliRunner().invoke(app, list(words))
+    if done.exception is not None:
+        raise done.exception
+    return done.stdout
 
 
 @pytest.fixture
@@ -90,3 +102,48 @@ def test_two_experiments_need_a_name(store: Store) -> None:
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         write_text(tmp_path / "nowhere/out.json", "text")
+
+
+def test_the_whole_store_is_written_in_every_form(store: Store, tmp_path: Path) -> None:
+    store("aaaa1", "bbbb2")
+    store("cccc3", experiment="other", failed="cccc3")
+    dyno("export", "--cells", str(tmp_path / "all"))
+    there = {path.name for path in (tmp_path / "all").iterdir()}
+    assert there == {
+        "cells.parquet", "cells.csv", "points.csv", "capacities.csv", "failures.csv", "dyno.sqlite", "metadata.json",
+        "inferencex.json", "benchmark-reports",
+    }  # fmt: skip
+    cells = pd.read_parquet(tmp_path / "all/cells.parquet")
+    assert [(row.experiment, row.cell_id) for row in cells.itertuples()] == [
+        ("other", "cccc3"), ("small", "aaaa1"), ("small", "bbbb2"),
+    ]  # fmt: skip
+    assert len(list((tmp_path / "all/benchmark-reports").iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "--cells DIR for all of the store"),
+        (["--out", "x"], "--out needs --format"),
+        (["--format", "vllm", "--cells", "x"], "leave one of them out"),
+        (["--cells", "x", "--out", "y"], "leave --out out"),
+        (["aaaa1", "--cells", "x"], "the whole store"),
+    ],
+)
+def test_what_contradicts_is_refused(store: Store, words: list[str], said: str) -> None:
+    store("aaaa1")
+    with pytest.raises(InputError, match=said):
+        dyno("export", *words)
+
+
+def test_one_cell_becomes_reports_and_rows(store: Store) -> None:
+    store("aaaa1", "bbbb2")
+    reports = list(yaml.safe_load_all(dyno("export", "--format", "benchmark-report", "bb")))
+    assert [report["results"]["profiling"]["dyno"]["cell_id"] for report in reports] == ["bbbb2", "bbbb2"]
+    assert json.loads(dyno("export", "--format", "inferencex")) == []  # it has rows of closed loops only
+
+
+def test_a_store_without_results_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DYNO_HOME", str(tmp_path / "empty"))
+    with pytest.raises(InputError, match="dyno run FILE"):
+        dyno("export", "--cells", str(tmp_path / "out"))

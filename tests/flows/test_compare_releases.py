@@ -16,7 +16,7 @@ from experiments.schema.order import CellOrder
 from experiments.schema.read import read_experiment
 from experiments.schema.result import Distribution, PointResult, TrialSummary
 from flows import compare_releases
-from flows.comparing import comparison_order, settings_of
+from flows.comparing import comparison_order, engine_of, settings_of, url_of
 from tasks.campaigns.comparison import Comparison, open_comparison
 from tasks.campaigns.home import Home
 from tasks.campaigns.ledger import Ledger
@@ -33,14 +33,12 @@ CEILING_RPS = 40.0
 def order(tmp_path: Path, **fields: object) -> ComparisonOrder:
     file = tmp_path / "e.yaml"
     file.write_text(EXPERIMENT)
-    given = {"looks": (4, 6, 8), "margin": 0.03, "canary": True, "budget_s": None} | fields
+    sides = {"baseline": {"engine_version": "1.0"}, "candidate": {"engine_version": "2.0"}}
+    given = {"engine": "llama_cpp", "looks": (4, 6, 8), "margin": 0.03, "canary": True, "budget_s": None, **sides}
     return comparison_order(
         read_experiment(file, ADAPTERS),
-        engine="llama_cpp",
-        baseline={"engine_version": "1.0"},
-        candidate={"engine_version": "2.0"},
         home=tmp_path / "home",
-        **given,  # type: ignore[arg-type]
+        **given | fields,  # type: ignore[arg-type]
     )
 
 
@@ -178,6 +176,82 @@ def test_a_candidate_that_does_not_run_is_a_regression_after_two_tries(
         "the candidate does not run: launch: out_of_memory: out of memory"
     }
     assert sum(arm == "candidate" for _, arm, _ in machine.made) == 4  # two of each of two systems
+
+
+FALLEN_BEHIND = {"valid": False, "invalid_reasons": ("throughput drifts",), "completed_rps": 15.0, "offered_rps": 20.0}
+
+
+def falling_behind(machine: Machine, *arms: str) -> Machine:
+    """At the highest rate of one workload these arms complete fewer requests than are due."""
+    measure = machine.measure
+
+    def behind(ledger: Ledger, cells: object, whose: LaunchResult, **more: object) -> LaunchResult:
+        done = measure(ledger, cells, whose, **more)  # type: ignore[arg-type]
+        *held, last = done.points["in16-out64"]
+        lost = last.model_copy(update={"summary": last.summary.model_copy(update=FALLEN_BEHIND)})
+        points = done.points | {"in16-out64": (*held, lost)}
+        return done.model_copy(update={"points": points}) if whose.arm in arms else done
+
+    machine.measure = behind  # type: ignore[method-assign]
+    return machine
+
+
+def test_a_candidate_that_falls_behind_a_load_is_regressed_there_and_says_so(
+    compared: Callable[..., ComparisonResult],
+) -> None:
+    result = compared(falling_behind(Machine(effect={}, noise=0.002), "candidate"), looks=(4,))
+    fallen = [one for one in result.cells if one.metric == "keeps_up"]
+    assert {(one.workload, one.at, one.verdict.value) for one in fallen} == {("in16-out64", "0.85", "regressed")}
+    told = "4 of 4 trials of the candidate are invalid: throughput drifts"
+    assert {one.reason for one in fallen} == {f"{told}; it cannot keep up: 15 of 20 requests/s completed"}
+    lacking = [one for one in result.cells if (one.at, one.workload) == ("0.85", "in16-out64")]
+    assert all(told in one.reason for one in lacking)
+    assert result.verdict == "regressed"
+
+
+def test_trials_lost_by_both_sides_alike_are_no_regression(compared: Callable[..., ComparisonResult]) -> None:
+    both = falling_behind(Machine(effect={}, noise=0.002), "baseline", "candidate", "canary")
+    assert compared(both, looks=(4,)).verdict == "equivalent"
+
+
+ENDPOINTS = """
+variants:
+  - engine: endpoint
+    engine_version: "1.0"
+    runtime: endpoint
+    endpoint_url: "http://localhost:1"
+    model: tiny-llama-3m
+    quantization: f16
+workloads: [in16-out64]
+load_plan: {requests_per_point: 20}
+"""
+
+
+def test_two_servers_that_are_there_are_compared_by_their_addresses(
+    compared: Callable[..., ComparisonResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "EXPERIMENT", ENDPOINTS)
+    machine = Machine(effect={}, noise=0.002)
+    seeds: list[int] = []
+    measure = machine.measure
+
+    def noting(ledger: Ledger, cells: object, whose: LaunchResult, **more: object) -> LaunchResult:
+        seeds.append(ledger.launch)
+        return measure(ledger, cells, whose, **more)  # type: ignore[arg-type]
+
+    machine.measure = noting  # type: ignore[method-assign]
+    sides = {"baseline": url_of("http://a:1"), "candidate": url_of("http://b:2")}
+    result = compared(machine, looks=(2,), engine="endpoint", **sides)
+    assert {one.variant.endpoint_url for one in result.launches if one.arm == "candidate"} == {"http://b:2"}
+    assert result.notes[0] == "baseline http://a:1, candidate http://b:2"
+    assert "no new start" in result.notes[1]
+    assert len(seeds) == len(set(seeds)) == 7  # a server that remembers never gets a prompt twice
+
+
+def test_an_engine_is_asked_for_unless_the_servers_are_there() -> None:
+    assert engine_of(None, "http://a:1", None) == "endpoint"
+    with pytest.raises(InputError, match="--from-url"):
+        engine_of(None, None, None)
 
 
 def test_canaries_are_remembered_once_a_comparison(compared: Callable[..., ComparisonResult], tmp_path: Path) -> None:

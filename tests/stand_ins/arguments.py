@@ -17,12 +17,20 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def begin(engine: str, version: str, arguments: Sequence[str]) -> dict[str, str]:
-    """The options as given, by the parser's own names for them; the words without one as "0", "1", …"""
+def begin(
+    engine: str,
+    version: str,
+    arguments: Sequence[str],
+    *,
+    does: str = "compiles nothing",
+    refusal: str = "error: argument refused",
+) -> dict[str, str]:
+    """The options as given, by the parser's own names for them; the words without one as "0", "1", … An argument that
+    the real parser does not take ends it, with status 2 as there, after the `refusal` in that parser's words."""
     table = read_table(engine, version)
-    say(f"STAND-IN for {table.program} {version}: it checks its arguments, and compiles nothing")
+    say(f"STAND-IN for {table.program} {version}: it checks its arguments, and {does}")
     for problem in (problems := table.problems(arguments)):
-        say(f"error: argument refused: {problem}")
+        say(f"{refusal}: {problem}")
     if problems:
         sys.exit(2)
     if failing := os.environ.get("STAND_IN_FAILS"):

@@ -6,12 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from tasks.analysis.intervals import effective_n_at, quantile_interval
+from tasks.analysis.intervals import cautious_n_at, quantile_interval
 from tests.tasks.analysis.queues import Queue
 
 
 def covered(series: np.ndarray, quantile: float, true: float) -> bool:
-    low, high = quantile_interval(np.sort(series), quantile, effective_n_at(series, quantile))
+    low, high = quantile_interval(np.sort(series), quantile, cautious_n_at(series, quantile))
     return (low is None or low <= true) and (high is None or true <= high)
 
 

@@ -1,11 +1,12 @@
 """What of a launch enters a comparison."""
 
 from experiments.schema.comparison import LaunchResult
-from experiments.schema.load import ClosedLoop, LoadPoint, OpenLoop, Poisson, StopRule
+from experiments.schema.load import CapacitySearch, ClosedLoop, LoadPlan, LoadPoint, OpenLoop, Poisson, StopRule
 from experiments.schema.model import Model, SyntheticSource
-from experiments.schema.result import Distribution, PointResult, TrialSummary
+from experiments.schema.result import Distribution, PointResult, SLOAttainment, TrialSummary
+from experiments.schema.slo import parse_slo
 from experiments.schema.variant import Quantization, Variant
-from tasks.analysis.launch_figures import Figure, launch_figures, series_of
+from tasks.analysis.launch_figures import Figure, Searched, launch_figures, series_of
 
 VARIANT = Variant(
     engine="llama_cpp",
@@ -84,3 +85,37 @@ def test_less_is_better_of_latencies_and_of_seconds() -> None:
         for one in series_of([launch(1, "baseline", point(2))], {"llama_cpp m f16": LOADS})
     }
     assert better == {"ready_s": False, "p50_ttft_ms": False}
+
+
+def test_gpus_cost_the_seconds_of_each() -> None:
+    on_gpus = launch(1, "baseline", point(1)).model_copy(update={"gpus": 4})
+    found = launch_figures(on_gpus, LOADS)
+    assert found[Figure("w", "saturation", "gpu_seconds_per_million_output_tokens")] == 4 * 5000.0
+    assert not any("server_seconds" in figure.metric for figure in found)
+
+
+def look(step: int, rate: float, share_over: float) -> PointResult:
+    """One of 3000 independent requests, long enough that the queue's memory does not matter."""
+    seen = SLOAttainment(
+        slo="ttft:p95<100ms", attainment=None, goodput_rps=None, verdict="unknown", n=3000, effective_n=3000,
+        share_over=share_over,
+    )  # fmt: skip
+    made = point(step)
+    load = OpenLoop(arrivals=Poisson(), rate_rps=rate)
+    at = made.point.model_copy(update={"role": "capacity", "load": load, "slo": str(seen.slo)})
+    told = {"slos": (seen,), "achieved_rps": rate, "completed_rps": rate, "window_s": 3000.0}
+    return made.model_copy(update={"point": at, "summary": made.summary.model_copy(update=told)})
+
+
+SEARCH = Searched(LoadPlan(capacity=CapacitySearch()), (parse_slo("ttft:p95<100ms"),))
+
+
+def test_a_capacity_is_the_middle_of_what_is_held_and_what_is_not() -> None:
+    looks = (look(4, 4.0, 0.001), look(5, 9.0, 0.5), point(1))
+    found = launch_figures(launch(1, "baseline", *looks), LOADS, SEARCH)
+    assert found[Figure("w", "capacity", "capacity_rps/ttft_p95_100ms")] == 6.0
+
+
+def test_a_capacity_that_is_open_on_a_side_is_no_figure() -> None:
+    found = launch_figures(launch(1, "baseline", look(4, 4.0, 0.001), point(1)), LOADS, SEARCH)
+    assert not any(figure.at == "capacity" for figure in found)

@@ -64,7 +64,7 @@ def test_a_figure_that_one_launch_lacks_is_absent_and_says_which(point: MakePoin
     assert "floor_ttft_p50_ms" not in found.headlines
     assert found.headline_reasons["floor_ttft_p50_ms"].startswith("launch 2: the synchronous point is invalid")
     assert found.grade == "D"
-    assert all(reason.startswith(("launch 2: ", "launch 1: ")) for reason in found.reasons)
+    assert all(reason.startswith(("launch 1: ", "launch 2: ")) for reason in found.reasons)
 
 
 def test_fewer_launches_than_asked_for_and_launches_pieced_together_are_told(point: MakePoint) -> None:

@@ -15,9 +15,9 @@ from tasks.building.build import Ended, Inputs, Step, Toolchain, build_engine
 from tasks.building.identity import GPU
 from tasks.serving.guarded_run import guarded_run
 from tasks.serving.server import programs_first
+from tests.stand_ins.programs import stand_in_programs
 
 STAND_INS = Path(__file__).parents[2] / "stand_ins"
-PROGRAMS = {"trtllm-build": "trtllm_build.py", "mlc_llm": "mlc_llm.py"}
 H200 = GPU("NVIDIA H200", "9.0", "580.65.06")
 MODEL = Model(name="m", source=SyntheticSource(kind="synthetic"))
 CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
@@ -47,14 +47,7 @@ def variant_of(engine: str, **env: str) -> Variant:
 
 def programs(root: Path) -> Path:
     """A folder like an environment's `bin`, with the stand-ins under the names of the real programs."""
-    folder = root / "bin"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, script in PROGRAMS.items():
-        aside = folder / f".{name}.{os.getpid()}"
-        aside.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{STAND_INS / script}" "$@"\n')
-        aside.chmod(0o755)
-        aside.rename(folder / name)
-    return folder
+    return stand_in_programs(root / "bin")
 
 
 def toolchain(root: Path) -> Toolchain:

@@ -1,12 +1,16 @@
 """What a variant cannot serve of a workload is told before anything starts."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine_adapters import ADAPTERS
+from experiments.errors import InputError
+from experiments.schema.read import read_experiment
 from experiments.schema.variant import Variant
 from experiments.schema.workload import Workload
-from tasks.campaigns.planning import refusal
+from tasks.campaigns.planning import check_lines, refusal
 
 
 def workload(**fields: Any) -> Workload:
@@ -51,3 +55,13 @@ def test_an_engine_that_cannot_be_held_to_a_length_is_refused_for_the_workloads_
     assert refused is not None
     assert "ignore_eos is false for every request" in refused[1]
     assert refusal(on_a_gpu, workload(output_tokens={"kind": "natural", "max": 100})) is None
+
+
+def test_a_line_that_cannot_run_is_an_error_unless_it_is_excluded_with_a_reason(tmp_path: Path) -> None:
+    file = tmp_path / "refused.yaml"
+    line = "{engine: mlx_lm, engine_version: '1', model: tiny-llama-3m, quantization: q8_0}"
+    file.write_text(f"variants: [{line}]\nworkloads: [in16-out64]\n")
+    with pytest.raises(InputError, match=r"variants\[0\]\.quantization"):
+        check_lines(read_experiment(file, ADAPTERS), str(file))
+    file.write_text(file.read_text() + "exclude: [{engine: [mlx_lm, tgi], reason: it is known to}]\n")
+    check_lines(read_experiment(file, ADAPTERS), str(file))

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-from experiments.schema.result import Capacity, CellResult
+from experiments.schema.result import Capacity, CellResult, CellState
 from tasks.reporting.headlines import caveat, findings, title
+from tasks.reporting.summary_table import summary_table
 
 MakeCell = Callable[..., CellResult]
 
@@ -82,3 +83,21 @@ def test_cells_that_carry_little_are_named(failed: MakeCell) -> None:
     cells = [good, weak.model_copy(update={"grade": "D"}), failed()]
     assert caveat(cells).startswith("2 of 3 cells rest on few valid points or none")
     assert "q8_0 on long-in and q4_0 on long-out" in caveat(cells)
+
+
+def test_stand_ins_lead_nothing_and_are_not_compared(failed: MakeCell) -> None:
+    plain = [measured(failed, "f16", "long-in", 20.0, 5.0), measured(failed, "q8_0", "long-in", 10.0, 2.0)]
+    cells = [
+        cell.model_copy(
+            update={"variant": cell.variant.model_copy(update={"stand_in": True}), "state": CellState.STAND_IN}
+        )
+        for cell in plain
+    ]
+    assert title(cells) == "Stand-ins answered in the place of engines, and nothing was measured"
+    assert len(findings(cells, "long-in")) == 1
+    assert "not compared" in findings(cells, "long-in")[0]
+    assert caveat(cells) == ""
+    names = {cell.variant.id: "name" for cell in cells}
+    assert "best" in summary_table(plain, {cell.variant.id: "name" for cell in plain})
+    assert "best" not in summary_table(cells, names)
+    assert "Stand-in" in summary_table(cells, names)

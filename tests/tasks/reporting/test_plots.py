@@ -34,7 +34,7 @@ def test_each_slo_has_its_percentile_against_the_rate(plots: list[Plot]) -> None
 
 def test_overloaded_and_invalid_points_are_told(plots: list[Plot]) -> None:
     f16, q8_0, _ = plots[1].lines
-    assert [dot.is_overloaded for dot in f16.dots] == [False, False, False, True]
+    assert [dot.is_overloaded for dot in f16.dots] == [False] * 4 + [True]
     assert [dot.is_valid for dot in q8_0.dots].count(False) == 1
     for word in ("overloaded", "invalid"):
         assert word in legend(plots)

@@ -57,3 +57,11 @@ def test_an_slo_reads_as_a_sentence() -> None:
 
 def test_names_never_hide_a_variant(failed: Callable[..., CellResult]) -> None:
     assert variant_names([failed().variant])[failed().variant.id] == "q4_0"
+
+
+def test_a_stand_in_is_named_as_one_even_where_only_its_precision_differs() -> None:
+    f16, q8 = (variant(quantization=one).model_copy(update={"stand_in": True}) for one in ("f16", "q8_0"))
+    assert variant_names([f16, q8])[q8.id] == "STAND-IN of llama_cpp 1 · q8_0"
+    assert variant_names([f16])[f16.id] == "STAND-IN of llama_cpp 1 · f16"
+    assert f16.label.startswith("STAND-IN of llama_cpp 1")
+    assert f16.id not in (q8.id, variant().id)

@@ -1,15 +1,13 @@
 """A stand-in for NVIDIA's library, which the real pynvml loads in the process that watches."""
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.fake_engine import FakeEngine
+from tests.stand_ins.nvml import compile_nvml
 
-SOURCE = Path(__file__).parents[2] / "stand_in_nvml.c"
 IDLE = (0, 2 << 30, 70_000, 31, 345, 2619, 1, 1)
 """Utilisation, memory, mW, °C, SM and memory clock, throttle reasons, whether it counts energy."""
 
@@ -19,12 +17,9 @@ GpuLines = Callable[..., None]
 @pytest.fixture(scope="session")
 def nvml_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the compiled stand-in."""
-    compiler = shutil.which("cc")
-    if compiler is None:
+    folder = compile_nvml(tmp_path_factory.mktemp("stand_in_nvml"))
+    if folder is None:
         pytest.skip("no C compiler: the stand-in for libnvidia-ml.so.1 cannot be made")
-    folder = tmp_path_factory.mktemp("stand_in_nvml")
-    library = folder / "libnvidia-ml.so.1"
-    subprocess.run([compiler, "-shared", "-fPIC", "-Wall", "-Werror", "-o", library, SOURCE], check=True)
     return folder
 
 
