@@ -4,8 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install quickstart test test-engines test-browser check-flags lint types bench-client lock lock-docker lock-images \
-	check-compose lock-charts ui clean
+.PHONY: help install quickstart test test-engines test-browser stack stack-down test-stack bench-matrix check-flags lint \
+	types bench-client lock lock-docker lock-images check-compose lock-charts ui clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -43,6 +43,24 @@ test-browser: .venv/.browser  ## almanac.html in a real browser: answers, links,
 	@chromium=$$(.ci/chromium) && folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && (cd "$$folder" && npm pack --silent axe-core@4.14.1 >/dev/null && tar xzf *.tgz) && \
 	DYNO_CHROMIUM="$$chromium" DYNO_AXE="$$folder/package/axe.min.js" $(BIN)/pytest tests/browser -m browser
 
+.venv/.stack: .venv/.runtime requirements/stack.lock
+	@{ command -v redis-server && ls /usr/lib/postgresql/*/bin/postgres; } >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && apt-get install -y --no-install-recommends postgresql redis-server; } || \
+		{ echo "the stack needs PostgreSQL and Redis: sudo apt-get install postgresql redis-server" >&2; exit 3; }
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/stack.lock
+	@touch $@
+
+stack: .venv/.stack  ## Prefect on PostgreSQL and Redis, MLflow on PostgreSQL, two workers as two hosts, over ./.dyno
+	$(BIN)/dyno stack up
+
+stack-down: .venv/.stack  ## ends it; what it holds is kept
+	$(BIN)/dyno stack down
+
+test-stack: .venv/.stack .venv/.dev  ## the stack for real: a matrix over two hosts, and what comes of kills and outages
+	$(BIN)/pytest tests/stack -m stack
+
+bench-matrix: .venv/.stack .venv/.dev  ## a matrix of 100 variants that only sleep, over the stack: overhead, growth, queries
+	$(BIN)/python -m tests.benchmarks.bench_matrix
+
 RELEASES ?=
 
 check-flags: install  ## every flag that we emit against the engines' real parsers, no GPU (5 GB, kept in .dyno); RELEASES="vllm==0.33.0 …"
@@ -76,13 +94,13 @@ lock:  ## resolve the dependencies anew (needs uv)
 	$(COMPILE) --group pyproject.toml:build -o requirements/build.lock
 	$(COMPILE) pyproject.toml --extra llama-cpp --group build --group dev -o requirements/dev.lock
 	$(COMPILE) -c requirements/dev.lock --group pyproject.toml:browser -o requirements/browser.lock
+	$(COMPILE) -c requirements/runtime.lock pyproject.toml --extra llama-cpp --extra stack -o requirements/stack.lock
 
 lock-charts:  ## the charting library of almanac.html, as library.json names it, against the package index (needs npm)
 	$(PYTHON) -m tasks.reporting.almanac.fetch_library
 
-lock-docker:  ## the locks of docker/, at the versions of requirements/runtime.lock (needs uv)
+lock-docker:  ## the lock of the load client, at the versions of requirements/runtime.lock (needs uv)
 	$(COMPILE) -c requirements/runtime.lock docker/load-client.in -o docker/load-client.lock
-	$(COMPILE) -c requirements/runtime.lock --no-deps docker/stack.in -o docker/stack.lock
 
 clean:  ## removes .venv and caches; what was measured stays in .dyno
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -17,12 +17,13 @@ COPY experiments experiments
 COPY engine_adapters engine_adapters
 COPY tasks tasks
 COPY flows flows
-COPY docker/images.lock docker/images.lock
+COPY prefect.yaml ./
+COPY docker/images.lock docker/docker-pool.json docker/kubernetes-pool.json docker/
 RUN .venv/bin/pip install --no-deps --no-build-isolation --editable .
 
 FROM build AS build-stack
-COPY docker/stack.lock docker/stack.lock
-RUN .venv/bin/pip install --require-hashes -r requirements/runtime.lock -r docker/stack.lock
+COPY requirements/stack.lock requirements/
+RUN .venv/bin/pip install --require-hashes -r requirements/stack.lock
 
 FROM ${PYTHON_IMAGE} AS run
 RUN groupadd --gid 1000 dyno && useradd --uid 1000 --gid dyno --create-home dyno && install -d -o dyno -g dyno /data

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+from engine_adapters.escapes import escapes
 from experiments.schema.failure import FailureClass
 from experiments.schema.variant import Variant
 
@@ -286,10 +287,13 @@ Refusals = Mapping[str, str | bool]
 
 
 def refuse(title: str, variant: Variant, refusals: Refusals) -> None:
-    """Raises UnsupportedVariant for the first field that asks too much, so that it is never silently ignored."""
+    """Raises UnsupportedVariant for the first field that asks too much, so that it is never silently ignored; and for
+    what no experiment may ask of any engine."""
     for name, reason in refusals.items():
         if reason:
             raise UnsupportedVariant(f"{title} cannot do {name}={getattr(variant, name)}: {reason}", field=name)
+    for name, reason in escapes(variant).items():
+        raise UnsupportedVariant(f"{name}: {reason}", field=name)
 
 
 def one_cpu(variant: Variant) -> dict[str, str | bool]:

@@ -20,6 +20,7 @@ from flows.cli_deploy import Pool, deploy, worker
 from flows.cli_images import images
 from flows.cli_replay import replay
 from flows.cli_report import report
+from flows.cli_stack import stack_app
 from flows.cli_store import store_app
 from flows.cli_watch import watch
 from flows.export_command import export
@@ -38,16 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(compare)
-app.command()(attribute)
-app.command()(replay)
-app.command()(deploy)
-app.command()(watch)
-app.command()(worker)
-app.add_typer(store_app)
-app.command()(bounds)
-app.command()(cost)
-app.command()(report)
 _OF_THE_MACHINE = (EACCES, EPERM, ENOSPC, EDQUOT, EROFS, EIO, ENOTDIR, EISDIR, ENAMETOOLONG, EMFILE, ENFILE)
 Endpoints = StrEnum("Endpoints", ["completions", "chat"])
 Caches = StrEnum("Caches", ["cold", "shared", "hot"])
@@ -196,6 +187,12 @@ def retry(
     _run(file, force=False, retry="all" if every else "what may pass", as_json=as_json, pool=pool)
 
 
+app.command()(report)
+app.command()(compare)
+app.command()(replay)
+app.command()(attribute)
+
+
 @app.command()
 def load(
     context: typer.Context,
@@ -328,6 +325,10 @@ def doctor(
         _console().print(doctor_table(body))
 
 
+app.command()(bounds)
+app.command()(cost)
+
+
 def _run(file: Path, *, force: bool, retry: Literal["", "what may pass", "all"], as_json: bool, pool: str = "") -> None:
     from flows.invocation import invoke, invoke_in_pool
 
@@ -445,6 +446,13 @@ def ui(
         _note("Ctrl-C ends both.")
 
     serve_user_interfaces(mlflow_port, prefect_port, show, _note)
+
+
+app.command()(deploy)
+app.command()(watch)
+app.command()(worker)
+app.add_typer(stack_app)
+app.add_typer(store_app)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ class Variant(Spec):
     chunked_prefill: bool | None = None
     speculative_tokens: Annotated[int, Field(ge=1)] | None = None
     speculative_method: Literal["ngram", "draft_model", "eagle", "eagle3", "mtp"] | None = None
-    speculative_model: Annotated[str, Field(min_length=1)] | None = None
+    speculative_model: Annotated[str, Field(pattern=r"^[^-\s]")] | None = None
     cpu_threads: Annotated[int, Field(ge=1)] | None = None
     dummy_weights: bool = False
     trust_remote_code: bool = False

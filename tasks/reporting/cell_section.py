@@ -50,6 +50,9 @@ def cell_section(cell: CellResult, name: str, timelines: Mapping[str, Timeline])
 
 def _reasons(cell: CellResult) -> Content:
     said = [*cell.reasons, *([f"{cell.stage}: {cell.cause}"] if cell.cause else [])]
+    said += (
+        ["trust_remote_code: the server ran code that comes with the model"] if cell.variant.trust_remote_code else []
+    )
     said += [f"no {name}: {reason}" for name, reason in _absent_headlines(cell).items()]
     return element("ul", [element("li", str(redacted(text))) for text in said], class_="notes") if said else None
 

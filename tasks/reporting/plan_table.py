@@ -29,6 +29,8 @@ def plan_table(rows: Sequence[Mapping[str, object]]) -> Table:
             f"{row['state']}, {row['failure_class']} at {row['stage']}" if row.get("failure_class") else row["state"]
         )
         state = f"{named}: {row['reason']}" if row["reason"] else str(named)
+        if row.get("trust_remote_code"):
+            state += "; trust_remote_code: runs code that comes with the model"
         shown = {**row, "engine": engine, "state": state}
         table.add_row(*(str(shown[name]) for name in COLUMNS))
     return table

@@ -63,7 +63,7 @@ def _row(cell: CellResult) -> tuple[str, ...]:
     capacities = [f"{capacity_text(one)} with {slo_text(one.slo)}" for one in cell.capacities]
     saturation = cell.headlines.get("saturation_output_tokens_per_s")
     return (
-        f"{variant.engine} {variant.engine_version}",
+        f"{variant.engine_name} {variant.engine_version}",
         f"{variant.model.name} {variant.quantization.value}",
         variant.hardware,
         cell.workload.name,

@@ -119,15 +119,12 @@ def test_an_invalid_point_does_not_set_the_rate_where_a_valid_one_is(point: Make
     assert saturation_point([p.model_copy() for p in done if not p.summary.valid]) is not None
 
 
-def test_a_cell_without_slos_goes_on_where_no_point_is_valid(point: MakePoint) -> None:
-    done = [
-        point(0, "synchronous", 1, completed_rps=10, valid=False),
-        point(1, "saturation", 2, completed_rps=19, valid=False),
-    ]
-    plan = LoadPlan(open_loop=OpenLoopPoints(fractions=(0.5,)), saturation=Saturation(max_concurrency=2))
-    asked = next_point(plan, done)
+def test_where_every_trial_is_invalid_the_rates_are_offered_all_the_same(point: MakePoint) -> None:
+    done = [point(i, "saturation" if i else "synchronous", 2**i, completed_rps=10, valid=False) for i in range(4)]
+    asked = next_point(PLAN, done)
     assert asked is not None
-    assert asked.role == "open_loop"
+    assert isinstance(asked.load, OpenLoop)
+    assert asked.load.rate_rps == pytest.approx(0.3 * 10)
 
 
 def test_points_have_the_requests_of_the_plan_and_its_seconds(point: MakePoint) -> None:
