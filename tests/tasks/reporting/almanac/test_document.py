@@ -64,6 +64,22 @@ def test_a_failed_cell_keeps_its_class_and_its_cause(cells: list[CellResult]) ->
     assert "do not fit" in document["cause"][index]
 
 
+def test_a_cell_with_a_cold_start_tells_that_one_and_its_phases() -> None:
+    document = almanac_document(synthetic_cells(1))["cells"]
+    assert document["cold_start"][0] | {"cold": True, "compile_s": 33, "healthy_s": 71} == document["cold_start"][0]
+
+
+def test_quality_carries_its_interval_and_what_is_past_a_limit() -> None:
+    many = [cell for cell in synthetic_cells(30) if cell.points]
+    document = almanac_document(many)["cells"]
+    for cell, quality in zip(many, document["quality"], strict=True):
+        assert (quality is None) == (cell.variant.quantization == "bf16")
+        if quality:
+            low, high = quality["agreement_interval"]
+            assert low < quality["agreement"] < high
+            assert bool(quality["flags"]) == (quality["agreement"] < 0.95)
+
+
 def test_no_secret_of_a_command_or_a_log_reaches_the_page(cells: list[CellResult]) -> None:
     secret = "hf_abcdefghijklmnopqrstuvwx"
     leaky = cells[0].model_copy(update={"log_excerpt": f"using token {secret}", "cause": f"--api-key {secret}"})
