@@ -77,20 +77,24 @@ def measure_in_pool(
 ) -> int:
     """Measures what is due on a pool's workers, of `only` those cells where given; the exit code. Prefect's API is
     there, and so may be a flow that this is part of."""
+    from flows.fan_out import check_pool
+
     home = open_home().make()
     if only is not None:
         planned = [_left(cell) if cell.state == "to measure" and cell.cell.id not in only else cell for cell in planned]
     order = _order(experiment, home, campaign, planned)
+    whole = True
     if order.variants:
+        check_pool(pool, order.variants)
         _announce(planned, experiment)
         order = _opened(order, home, campaign)
         try:
-            _run_flow(order, pool, attempts)
+            whole = _run_flow(order, pool, attempts)
         except BaseException:
             _close_stopped(order, home, campaign, planned)
             log.warning("its runs in the pool %s go on: the same command gathers what they measure", pool)
             raise
-    return _conclude(order, campaign, planned, print_result)
+    return _conclude(order, campaign, planned, print_result) or (EXIT_OK if whole else EXIT_SETUP)
 
 
 def _left(cell: PlannedCell) -> PlannedCell:
@@ -174,7 +178,8 @@ def _measure_and_conclude(
     return _conclude(order, campaign, planned, print_result)
 
 
-def _run_flow(order: ExperimentOrder, pool: str = "", attempts: int = POOL_ATTEMPTS) -> None:
+def _run_flow(order: ExperimentOrder, pool: str = "", attempts: int = POOL_ATTEMPTS) -> bool:
+    """Whether the flow says that everything went well."""
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from flows.run_experiment import run_experiment
@@ -183,9 +188,12 @@ def _run_flow(order: ExperimentOrder, pool: str = "", attempts: int = POOL_ATTEM
     # The thread that sends heartbeats is joined at the end of each flow run, in steps of a second.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         if pool:
-            run_in_pool(order, pool, attempts, return_state=True)
+            state = run_in_pool(order, pool, attempts, return_state=True)
         else:
-            run_experiment(order, return_state=True)
+            state = run_experiment(order, return_state=True)
+    if pool and not state.is_completed():
+        log.error("%s", state.message)
+    return bool(state.is_completed())
 
 
 def _opened(order: ExperimentOrder, home: Home, campaign: Campaign) -> ExperimentOrder:

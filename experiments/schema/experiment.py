@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self, get_origin
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from experiments.schema.base import METHOD_VERSION, Name, Spec, content_id
+from experiments.schema.base import METHOD_VERSION, Name, Spec, canonical, id_of_texts
 from experiments.schema.cold_start import ColdStartPlan
 from experiments.schema.load import LoadPlan
 from experiments.schema.model import Model
@@ -106,16 +106,19 @@ class Experiment(Spec):
     def cells(self) -> tuple["Cell", ...]:
         """Every variant on every workload, in the order written; equal cells once."""
         found: dict[str, Cell] = {}
+        workloads = [(workload, canonical(workload.identity())) for workload in self.workloads]
+        kind, asked = (canonical("cell"), canonical(METHOD_VERSION)), [canonical(part) for part in self._asked()]
         for index, line in enumerate(self.variants):
-            for variant, workload in itertools.product(line, self.workloads):
-                cell = self._cell(index, variant, workload)
-                found.setdefault(cell.id, cell)
+            for variant in line:
+                identity = canonical(variant.identity())
+                for workload, shape in workloads:
+                    key = id_of_texts(*kind, identity, shape, *asked)
+                    if key not in found:
+                        found[key] = Cell(key, variant, workload, index, self._excluded(variant, workload))
         return tuple(found.values())
 
-    def _cell(self, line: int, variant: Variant, workload: Workload) -> "Cell":
-        reason = next((e.reason for e in self.exclude if e.matches(variant, workload)), "")
-        identity = (METHOD_VERSION, variant.identity(), workload.identity(), *self._asked())
-        return Cell(content_id("cell", *identity), variant, workload, line, reason)
+    def _excluded(self, variant: Variant, workload: Workload) -> str:
+        return next((one.reason for one in self.exclude if one.matches(variant, workload)), "")
 
     def _asked(self) -> tuple[object, ...]:
         """How each cell is measured. The SLOs say only how the records are judged, unless they are searched for; what
