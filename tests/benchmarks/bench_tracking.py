@@ -84,7 +84,8 @@ def searches(folder: Path, cells: Sequence[CellResult]) -> None:
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     for number, query in enumerate(re.findall(r"```mlflow\n(.*?)\n```", README.read_text("utf-8"), re.DOTALL), 1):
         with timed(f"search {number} of the README, 100 runs at most"):
-            client.search_runs(experiments, query, max_results=100)
+            found = client.search_runs(experiments, query, max_results=100)
+        print(f"  found {len(found)}")
     with timed("the first page of the cells (100 runs)"):
         client.search_runs(experiments, "tags.dyno.kind = 'cell'", max_results=100)
 
