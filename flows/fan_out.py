@@ -10,7 +10,6 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
-    DeploymentFilter,
     FlowRunFilter,
     FlowRunFilterId,
     WorkPoolFilter,
@@ -23,6 +22,7 @@ from prefect.states import Cancelled
 from prefect.variables import Variable
 
 from experiments.errors import InputError
+from experiments.redaction import redacted
 from experiments.schema.order import ExperimentOrder, VariantOrder
 from flows.hosts import HOST_PREFIX, weights_variable
 from tasks.campaigns.dispatch import GONE, Dispatch, asked_id, next_step
@@ -36,29 +36,44 @@ MEASURE = "measure-variant"
 POLL_S = 2.0
 
 
-def deployment_in(pool: str) -> tuple[UUID, str]:
-    """The deployment that measures variants in a pool: its id and its name. Raises InputError where there is none."""
+def deployment_in(pool: str) -> UUID:
+    """The id of the deployment that measures variants in a pool. Raises InputError where there is none."""
     with get_client(sync_client=True) as client:
         try:
             client.read_work_pool(pool)
         except ObjectNotFound:
             raise InputError(f"Prefect has no work pool {pool}: make it with `dyno deploy --pool {pool}`") from None
-        found = client.read_deployments(
-            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])), deployment_filter=DeploymentFilter()
-        )
-    measuring = sorted((one.name, one.id) for one in found if one.name.startswith(MEASURE))
+        found = client.read_deployments(work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])))
+    measuring = [one.id for one in found if one.name.startswith(MEASURE)]
     if not measuring:
         raise InputError(f"nothing in the pool {pool} measures variants: `dyno deploy --pool {pool}` registers it")
-    return measuring[0][1], measuring[0][0]
+    return measuring[0]
 
 
 def fan_out(run: ExperimentOrder, pool: str, *, attempts: int, before: dict[str, str]) -> dict[str, str]:
     """Returns when each variant's run has ended: by variant id the reason why nothing came of it, where so. `before`
     are the ends of the results by cell that are to be replaced."""
-    deployment, _ = deployment_in(pool)
+    deployment = deployment_in(pool)
     with get_client(sync_client=True) as client:
         sent = [_sent(deployment, run, one, past=True) for one in _dispatches(client, run, pool, before)]
         return _waited_for(client, deployment, run, pool, sent, attempts)
+
+
+def check_pool(pool: str, orders: Sequence[VariantOrder]) -> None:
+    """Raises InputError where the pool cannot measure these variants, before anything is sent."""
+    deployment_in(pool)
+    for one in orders:
+        _check_no_secret(one)
+
+
+def _check_no_secret(order: VariantOrder) -> None:
+    """Parameters of runs lie in Prefect's database for all to read."""
+    asked = order.model_dump(mode="json")
+    if redacted(asked) != asked:
+        raise InputError(
+            f"{order.variant.label}: a secret of it would lie in Prefect's database: leave it out of the file, and "
+            "set it in the environment of the workers"
+        )
 
 
 def _dispatches(client: SyncPrefectClient, run: ExperimentOrder, pool: str, before: dict[str, str]) -> list[Dispatch]:

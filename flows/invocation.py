@@ -18,6 +18,7 @@ from tasks.campaigns.campaign import Campaign, Retry, open_campaign
 from tasks.campaigns.home import Home, measuring_alone, open_home
 from tasks.campaigns.planning import PlannedCell, estimate, plan_cells
 from tasks.campaigns.slots import pool_campaign
+from tasks.quality.material import read_material
 
 log = logging.getLogger("dyno.plan")
 
@@ -30,6 +31,8 @@ POOL_ATTEMPTS = 3
 def invoke(experiment: Experiment, *, force: bool, retry: Retry, print_result: Printer) -> int:
     """Measures what is due, and shows everything that the experiment asks for; returns the exit code."""
     home = open_home().make()
+    if experiment.quality is not None:
+        read_material(experiment.quality)  # a file that cannot be read is said before anything is launched
     campaign, planned = _plan(experiment, home, force=force, retry=retry)
     _judge_kept_again(experiment, campaign, planned)
     if retry:
@@ -74,20 +77,24 @@ def measure_in_pool(
 ) -> int:
     """Measures what is due on a pool's workers, of `only` those cells where given; the exit code. Prefect's API is
     there, and so may be a flow that this is part of."""
+    from flows.fan_out import check_pool
+
     home = open_home().make()
     if only is not None:
         planned = [_left(cell) if cell.state == "to measure" and cell.cell.id not in only else cell for cell in planned]
     order = _order(experiment, home, campaign, planned)
+    whole = True
     if order.variants:
+        check_pool(pool, order.variants)
         _announce(planned, experiment)
         order = _opened(order, home, campaign)
         try:
-            _run_flow(order, pool, attempts)
+            whole = _run_flow(order, pool, attempts)
         except BaseException:
             _close_stopped(order, home, campaign, planned)
             log.warning("its runs in the pool %s go on: the same command gathers what they measure", pool)
             raise
-    return _conclude(order, campaign, planned, print_result)
+    return _conclude(order, campaign, planned, print_result) or (EXIT_OK if whole else EXIT_SETUP)
 
 
 def _left(cell: PlannedCell) -> PlannedCell:
@@ -147,6 +154,8 @@ def _order(experiment: Experiment, home: Home, campaign: Campaign, planned: list
         kept=tuple(p.cell.id for p in planned if p.state in ("measured", "stand_in", "invalid", "failed")),
         load_plan=experiment.load_plan,
         slos=experiment.slos,
+        quality=experiment.quality,
+        cold_start=experiment.cold_start,
         seed=experiment.seed,
     )
 
@@ -169,7 +178,8 @@ def _measure_and_conclude(
     return _conclude(order, campaign, planned, print_result)
 
 
-def _run_flow(order: ExperimentOrder, pool: str = "", attempts: int = POOL_ATTEMPTS) -> None:
+def _run_flow(order: ExperimentOrder, pool: str = "", attempts: int = POOL_ATTEMPTS) -> bool:
+    """Whether the flow says that everything went well."""
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from flows.run_experiment import run_experiment
@@ -178,9 +188,12 @@ def _run_flow(order: ExperimentOrder, pool: str = "", attempts: int = POOL_ATTEM
     # The thread that sends heartbeats is joined at the end of each flow run, in steps of a second.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         if pool:
-            run_in_pool(order, pool, attempts, return_state=True)
+            state = run_in_pool(order, pool, attempts, return_state=True)
         else:
-            run_experiment(order, return_state=True)
+            state = run_experiment(order, return_state=True)
+    if pool and not state.is_completed():
+        log.error("%s", state.message)
+    return bool(state.is_completed())
 
 
 def _opened(order: ExperimentOrder, home: Home, campaign: Campaign) -> ExperimentOrder:

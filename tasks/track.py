@@ -65,6 +65,7 @@ def publish_cell(result: CellResult, home: Home, campaign: Campaign, invocation_
     launches = sorted({point.launch for point in result.points} - {0} | {result.launch})
     records = {f"points/launch-{launch}": campaign.launch_folder(result.cell_id, launch) for launch in launches}
     candidates = {
+        "quality": campaign.quality_folder(result.variant.id),
         "build.log": campaign.build_log(result.variant.id, result.launch),
         "server-files": files_beside(campaign.server_log(result.variant.id, result.launch)),
         "server.log": campaign.server_log(result.variant.id, result.launch),

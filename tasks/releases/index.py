@@ -1,6 +1,7 @@
 """The package index, asked through unearth: it knows indexes, folders and files of links as pip does."""
 
 import contextlib
+import ssl
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -66,5 +67,6 @@ def _releases(package: str, files: Iterable[Package]) -> Iterator[Release]:
 
 
 def _session(settings: IndexSettings) -> PyPIClient:
-    verify = settings.certificates or True
+    file = settings.certificates
+    verify = ssl.create_default_context(cafile=file) if file else True
     return PyPIClient(trusted_hosts=settings.trusted_hosts, timeout=30.0, verify=verify)

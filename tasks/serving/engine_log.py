@@ -1,6 +1,8 @@
 """What an engine says while it runs, told at a rate that people and Prefect's database can bear."""
 
 import contextlib
+import contextvars
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,9 +23,9 @@ def engine_logs_told(
     in so many seconds, the last ones, with the number of those left out. The files hold everything."""
     over = threading.Event()
     sizes = {file: file.stat().st_size for file in folder.glob(pattern)}
-    teller = threading.Thread(
-        target=_tell, args=(folder, pattern, say, every_s, most_lines, over, sizes), name="engine-log", daemon=True
-    )
+    # Loggers find in their context which run a line belongs to, and a thread begins with an empty one.
+    tell = functools.partial(contextvars.copy_context().run, _tell, folder, pattern, say, every_s, most_lines)
+    teller = threading.Thread(target=tell, args=(over, sizes), name="engine-log", daemon=True)
     teller.start()
     try:
         yield

@@ -48,6 +48,8 @@ def _headlines(cell: CellResult) -> Iterator[str]:
         yield f"- `{name}`: {value:.4g}{interval}"
     for name, reason in cell.headline_reasons.items():
         yield f"- `{name}`: none: {reason}"
+    for flag in cell.quality.flags if cell.quality else ():
+        yield f"- quality: **{flag}**"
 
 
 def _capacities(cell: CellResult) -> Iterator[str]:

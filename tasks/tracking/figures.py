@@ -136,6 +136,52 @@ def build_metrics(cell: CellResult) -> dict[str, float]:
     return {f"build/{name}": float(build[name]) for name in BUILD_FIGURES if build.get(name) is not None}
 
 
+def quality_metrics(cell: CellResult) -> dict[str, float]:
+    """Its quality, with the interval of each figure as _low and _high; empty where none was asked for."""
+    found = cell.quality
+    if found is None:
+        return {}
+    figures: dict[str, tuple[float | None, tuple[float, float] | None]] = {
+        "perplexity": (found.perplexity, found.perplexity_interval)
+    }
+    if found.task is not None:
+        figures["task_accuracy"] = (found.task.accuracy, found.task.interval)
+    if (against := found.comparison) is not None:
+        figures |= {name: (getattr(against, name), getattr(against, f"{name}_interval")) for name in COMPARED}
+    told = {name: value for name, value in figures.items() if value[0] is not None}
+    ends = {
+        f"quality/{name}_{end}": interval[place]
+        for name, (_, interval) in told.items()
+        if interval is not None
+        for place, end in enumerate(("low", "high"))
+    }
+    counts = {"quality/tokens": float(found.tokens), "quality/flagged": float(found.is_flagged)}
+    return {f"quality/{name}": float(value[0] or 0.0) for name, value in told.items()} | ends | counts
+
+
+def quality_flag(cell: CellResult) -> str:
+    """Which limits its quality is past, `none`, or why that is not known; "" where none was asked for."""
+    found = cell.quality
+    if found is None:
+        return ""
+    if found.comparison is None:
+        return "; ".join(found.flags) or f"unknown: {found.reasons.get('comparison', 'not compared yet')}"
+    reason = found.comparison.reasons.get("agreement")
+    return "; ".join(found.flags) or (f"unknown: {reason}" if reason else "none")
+
+
+COMPARED = ("perplexity_ratio", "agreement", "greedy_agreement")
+
+
+def cold_start_metrics(cell: CellResult) -> dict[str, float]:
+    """Of the last start of each kind: cold_start/…, warm_start/…, in seconds."""
+    found: dict[str, float] = {}
+    for start in cell.cold_starts:
+        kind = "cold_start" if start.cold else "warm_start"
+        found |= {f"{kind}/{name}": value for name, value in start.phases().items() if value is not None}
+    return found
+
+
 def _latencies(summary: TrialSummary) -> dict[str, float | None]:
     """ttft_ms.p95 becomes ttft_p95_ms."""
     distributions = {**summary.latencies, "lateness_ms": summary.lateness_ms}
@@ -175,6 +221,7 @@ def tags(cell: CellResult) -> dict[str, str]:
         "stand_in": "true" if variant.stand_in else "",
         "engine_version": variant.engine_version,
         "engine_backend": variant.engine_backend or "",
+        "quality_flag": quality_flag(cell),
         "model": variant.model.name,
         "quantization": variant.quantization.value,
         "hardware": variant.hardware,

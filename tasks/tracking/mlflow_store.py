@@ -27,11 +27,13 @@ from tasks.tracking.figures import (
     cell_config,
     cell_row,
     checkpoint_metrics,
+    cold_start_metrics,
     comparable_params,
     cost_metrics,
     invocation_description,
     params,
     point_metrics,
+    quality_metrics,
     run_name,
     run_status,
     tags,
@@ -386,6 +388,7 @@ def _metrics(cell: CellResult) -> "list[Metric]":
     from mlflow.entities import Metric
 
     whole = {**cell.headlines, **between_metrics(cell), **cost_metrics(cell), **checkpoint_metrics(cell)}
+    whole |= {**quality_metrics(cell), **cold_start_metrics(cell)}
     found = [(name, value, _At(_ms(cell.ended_at), 0)) for name, value in whole.items()]
     for step, point in enumerate(cell.points):
         at = _At(_ms(point.started_at), step)

@@ -16,7 +16,7 @@ import pytest
 from experiments.errors import InputError, PullError
 from tasks.serving.image_lock import LockedImage, locked_digest, read_lock, resolved, write_lock
 from tasks.serving.image_reference import ImageReference
-from tasks.serving.registry import digest_of_tag
+from tasks.serving.registry import digest_of_tag, tags_of
 
 MANIFEST = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json"}).encode()
 DIGEST = f"sha256:{hashlib.sha256(MANIFEST).hexdigest()}"
@@ -30,6 +30,7 @@ class StandInRegistry:
     token: object = field(default_factory=lambda: {"token": "anonymous"})
     told_digest: str = DIGEST
     status: int = 200
+    tags: list[str] = field(default_factory=lambda: ["1.0", "1.1", "1.2", "1.3", "latest"])
     port: int = 0
     seen: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
@@ -48,10 +49,21 @@ def running(registry: StandInRegistry) -> Iterator[StandInRegistry]:
                 self.answer(200, json.dumps(registry.token).encode(), {})
             elif registry.challenge and self.headers.get("Authorization") != "Bearer anonymous":
                 self.answer(401, b"{}", {"WWW-Authenticate": registry.challenge.replace("PORT", str(registry.port))})
+            elif path == "/v2/team/engine/tags/list":
+                self.page(parse_qs(urlsplit(self.path).query).get("last", [""])[0])
             elif path != "/v2/team/engine/manifests/1.2":
                 self.answer(404, b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}', {})
             else:
                 self.answer(registry.status, MANIFEST, {"Docker-Content-Digest": registry.told_digest})
+
+        def page(self, last: str) -> None:
+            """Two of the tags, and a link to those behind them."""
+            after = registry.tags.index(last) + 1 if last else 0
+            body = {"name": "team/engine", "tags": registry.tags[after : after + 2]}
+            is_last = after + 2 >= len(registry.tags)
+            more = f'</v2/team/engine/tags/list?last={body["tags"][-1]}&n=2>; rel="next"'
+            link = {} if is_last else {"Link": more}
+            self.answer(registry.status, json.dumps(body).encode(), link)
 
         def answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
             self.send_response(status)
@@ -155,3 +167,16 @@ def test_a_damaged_lock_is_never_guessed_around(text: str, tmp_path: Path) -> No
     (tmp_path / "images.lock").write_text(text)
     with pytest.raises(InputError, match="not a lock of images"):
         read_lock(tmp_path / "images.lock")
+
+
+def test_every_page_of_tags_is_read_with_the_token_that_the_registry_asks_for() -> None:
+    challenge = 'Bearer realm="http://127.0.0.1:PORT/token",service="registry"'
+    with running(StandInRegistry(challenge=challenge)) as registry:
+        assert tags_of(registry.image) == ["1.0", "1.1", "1.2", "1.3", "latest"]
+
+
+def test_a_registry_that_does_not_list_its_tags_or_is_away_is_said() -> None:
+    with running(StandInRegistry(status=403)) as registry, pytest.raises(PullError, match=r"list the tags .*403"):
+        tags_of(registry.image)
+    with pytest.raises(PullError, match="out of reach"):
+        tags_of(ImageReference.parse("127.0.0.1:9/team/engine"))
