@@ -304,7 +304,12 @@ def servers_environment() -> dict[str, str]:
     """Of this process, without what belongs to other servers and without secrets."""
     foreign = ("PREFECT_", "MLFLOW_", "PG")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign) and not is_secret_name(k)}
-    return kept | {k: v for k, v in QUIET.items() if "LOGGING" not in k}
+    return kept | telemetry_off()
+
+
+def telemetry_off() -> dict[str, str]:
+    """Prefect's and MLflow's own settings for it; what they log is kept, for it goes to files."""
+    return {name: value for name, value in QUIET.items() if "LOGGING" not in name}
 
 
 def answers(url: str) -> bool:

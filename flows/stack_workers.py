@@ -5,28 +5,24 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.local_api import QUIET
-from flows.stack_services import Service, Stack, authorized_json
-
-HEARTBEAT_S = 30
-"""Prefect's least: after three without one a run is taken for dead."""
+from experiments.schema.requests import CONTROL_POOL, MEASURING_POOL
+from flows.stack_services import Service, Stack, authorized_json, telemetry_off
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A worker of a pool, and what it reads beside the pool's own queue."""
+    """A worker: `worker` is its name with Prefect's server, `words` what `dyno worker` is told."""
 
     name: str
+    worker: str
     pool: str
-    queues: tuple[str, ...] = ()
-    at_once: int = 1
+    words: tuple[str, ...]
 
 
-MEASURING = "dyno"
 HOSTS = (
-    Host("host-a", MEASURING, ("host-a",)),
-    Host("host-b", MEASURING, ("host-b",)),
-    Host("control", "dyno-control", at_once=10),
+    Host("host-a", "host-a", MEASURING_POOL, ("--name", "a")),
+    Host("host-b", "host-b", MEASURING_POOL, ("--name", "b")),
+    Host("control", "control-stack", CONTROL_POOL, ("--control", "--name", "stack")),
 )
 
 
@@ -36,29 +32,22 @@ def store_of(stack: Stack, host: Host) -> Path:
 
 
 def worker(stack: Stack, host: Host) -> Service:
-    """Prefect's own process worker. It is well when Prefect's server hears from it."""
+    """Well when Prefect's server hears from it. What it needs to fetch weights, such as HF_TOKEN, is inherited."""
     store = store_of(stack, host)
     store.mkdir(parents=True, exist_ok=True)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    env = kept | QUIET | stack.client_environment()
-    env |= {
-        "PREFECT_LOGGING_LEVEL": "INFO",
-        "PREFECT_LOGGING_TO_API_ENABLED": "true",
-        "PREFECT_HOME": str(store / "prefect"),
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
-        "PREFECT_WORKER_QUERY_SECONDS": "2",
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
+    own = {
         "DYNO_HOME": str(store),
-        "DYNO_HOST": host.name.removeprefix("host-"),
+        "PREFECT_HOME": str(store / "prefect"),
+        "PREFECT_CLI_COLORS": "false",
         "PYTHONUNBUFFERED": "1",
     }
-    argv = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool", host.pool]
-    argv += ["--name", host.name, "--limit", str(host.at_once)]
-    for queue in ("default", *host.queues) if host.queues else ():
-        argv += ["--work-queue", queue]
-    return Service(host.name, tuple(argv), env, lambda: is_online(stack, host), grace_s=40.0)
+    argv = (sys.executable, "-m", "flows.cli", "worker", *host.words)
+    env = kept | telemetry_off() | stack.client_environment() | own
+    return Service(host.name, argv, env, lambda: is_online(stack, host), grace_s=40.0)
 
 
 def is_online(stack: Stack, host: Host) -> bool:
     """As Prefect's server sees it."""
-    found = authorized_json(stack, f"/api/work_pools/{host.pool}/workers/filter", {"workers": {}})
-    return any(one["name"] == host.name and one["status"] == "ONLINE" for one in found or [])
+    found = authorized_json(stack, f"/api/work_pools/{host.pool}/workers/filter", {})
+    return any(one["name"] == host.worker and one["status"] == "ONLINE" for one in found or [])

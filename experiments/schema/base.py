@@ -21,8 +21,17 @@ class Spec(BaseModel):
 
 def content_id(*parts: object) -> str:
     """The first 12 hex digits of the SHA-256 of canonical JSON: equal content, equal id, on every machine."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return id_of_texts(*map(canonical, parts))
+
+
+def canonical(part: object) -> str:
+    """Equal content, equal text."""
+    return json.dumps(part, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)
+
+
+def id_of_texts(*texts: str) -> str:
+    """The content_id of parts whose canonical texts these are: for many that share some."""
+    return hashlib.sha256(f"[{','.join(texts)}]".encode()).hexdigest()[:12]
 
 
 def _plain(value: object) -> object:

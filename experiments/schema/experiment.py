@@ -7,9 +7,11 @@ from typing import Annotated, Any, Self, get_origin
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from experiments.schema.base import METHOD_VERSION, Name, Spec, content_id
+from experiments.schema.base import METHOD_VERSION, Name, Spec, canonical, id_of_texts
+from experiments.schema.cold_start import ColdStartPlan
 from experiments.schema.load import LoadPlan
 from experiments.schema.model import Model
+from experiments.schema.quality import QualityPlan
 from experiments.schema.slo import SLO
 from experiments.schema.variant import Quantization, Variant
 from experiments.schema.workload import Workload
@@ -97,26 +99,34 @@ class Experiment(Spec):
     exclude: tuple[Exclusion, ...] = ()
     load_plan: LoadPlan = LoadPlan()
     slos: tuple[SLO, ...] = ()
+    quality: QualityPlan | None = None
+    cold_start: ColdStartPlan | None = None
     seed: int = 0
 
     def cells(self) -> tuple["Cell", ...]:
         """Every variant on every workload, in the order written; equal cells once."""
         found: dict[str, Cell] = {}
+        workloads = [(workload, canonical(workload.identity())) for workload in self.workloads]
+        kind, asked = (canonical("cell"), canonical(METHOD_VERSION)), [canonical(part) for part in self._asked()]
         for index, line in enumerate(self.variants):
-            for variant, workload in itertools.product(line, self.workloads):
-                cell = self._cell(index, variant, workload)
-                found.setdefault(cell.id, cell)
+            for variant in line:
+                identity = canonical(variant.identity())
+                for workload, shape in workloads:
+                    key = id_of_texts(*kind, identity, shape, *asked)
+                    if key not in found:
+                        found[key] = Cell(key, variant, workload, index, self._excluded(variant, workload))
         return tuple(found.values())
 
-    def _cell(self, line: int, variant: Variant, workload: Workload) -> "Cell":
-        reason = next((e.reason for e in self.exclude if e.matches(variant, workload)), "")
-        identity = (METHOD_VERSION, variant.identity(), workload.identity(), *self._asked())
-        return Cell(content_id("cell", *identity), variant, workload, line, reason)
+    def _excluded(self, variant: Variant, workload: Workload) -> str:
+        return next((one.reason for one in self.exclude if one.matches(variant, workload)), "")
 
     def _asked(self) -> tuple[object, ...]:
-        """How each cell is measured. The SLOs say only how the records are judged, unless they are searched for."""
+        """How each cell is measured. The SLOs say only how the records are judged, unless they are searched for; what
+        is not asked for leaves the ids as they are."""
         searched = self.slos if self.load_plan.capacity is not None else ()
-        return self.load_plan.identity(), [str(slo) for slo in searched], self.seed
+        quality = [self.quality.asked()] if self.quality else []
+        cold_start = [{"cold_start": self.cold_start}] if self.cold_start else []
+        return self.load_plan.identity(), [str(slo) for slo in searched], self.seed, *quality, *cold_start
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """What a run would do: each cell with its state, before anything starts."""
 
+import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -98,12 +99,8 @@ def _unknown_hardware(experiment: Experiment, file: str) -> Iterable[Problem]:
 def refusal(variant: Variant, workload: Workload) -> tuple[str, str] | None:
     """(field, reason) where this variant cannot be or cannot serve this workload; None where it can."""
     adapter = ADAPTERS[variant.engine]
-    try:
-        adapter.launch_spec(variant)
-        adapter.checkpoint(variant)
-        adapter.build_spec(variant)
-    except UnsupportedVariant as unsupported:
-        return unsupported.field, str(unsupported)
+    if refused := _refused(variant, adapter.launch_spec, adapter.checkpoint, adapter.build_spec):
+        return refused
     if workload.json_schema is not None and workload.endpoint not in adapter.request_dialect(variant).structured_output:
         return "engine", f"{adapter.title} takes no JSON schema on {workload.endpoint}, and {workload.name} has one"
     if adapter.no_exact_output and not workload.ends_by_itself:
@@ -112,6 +109,16 @@ def refusal(variant: Variant, workload: Workload) -> tuple[str, str] | None:
     needed, room = workload.context_tokens, _context(variant)
     if room is not None and needed > room:
         return "max_model_len", f"{workload.name} needs {needed} tokens of context, and there are {room}"
+    return None
+
+
+@functools.lru_cache(maxsize=16)  # cells come variant by variant, each with all its workloads
+def _refused(variant: Variant, *specs: Callable[[Variant], object]) -> tuple[str, str] | None:
+    try:
+        for spec in specs:
+            spec(variant)
+    except UnsupportedVariant as unsupported:
+        return unsupported.field, str(unsupported)
     return None
 
 
@@ -150,7 +157,8 @@ def estimate(planned: Iterable[PlannedCell], plan: LoadPlan, prices: Mapping[str
     `prices` are a person's own, in dollars an hour by hardware; the catalog's stand behind them."""
     cells = [p.cell for p in planned if p.state == "to measure"]
     seconds_per_cell = seconds_on_a_launch(plan) * plan.launches
-    launches = len({cell.variant.id for cell in cells}) * plan.launches
+    variants = {id(cell.variant): cell.variant for cell in cells}.values()
+    launches = len({variant.id for variant in variants}) * plan.launches
     hardware = {name: Hardware.model_validate(entry) for name, entry in catalog("hardware").items()}
     gpu_seconds = sum(seconds_per_cell * hardware[cell.variant.hardware].gpus for cell in cells)
     paid = [price for cell in cells if (price := price_of(hardware[cell.variant.hardware], prices or {}))]

@@ -43,7 +43,7 @@ function named(items, look) {
   const last = own.at(-1);
   if (!last) return null;
   const isRight = last.x > 0.7 * Math.max(...items.map((item) => item.x));
-  return Plot.text([last], { x: "x", y: "y", text: () => look.name, textAnchor: isRight ? "end" : "start", dy: isRight ? 18 : 14, dx: 8, fill: look.colour, fontWeight: 600, stroke: "var(--paper)", strokeWidth: 4 });
+  return Plot.text([last], { x: "x", y: "y", text: () => look.name, textAnchor: isRight ? "end" : "start", dy: isRight ? 34 : 14, dx: 8, fill: look.colour, fontWeight: 600, stroke: "var(--paper)", strokeWidth: 4 });
 }
 
 function itemsOf(looks, points, make) {

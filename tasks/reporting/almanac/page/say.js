@@ -10,7 +10,7 @@ const SURE = {
 };
 
 export function verdictLine(best) {
-  return `${SURE[best.verdict]}${best.cell.grade ? ` · grade ${best.cell.grade}` : ""} · ${plural(best.cell.launches, "launch").replace("launchs", "launches")}`;
+  return `${SURE[best.verdict]}${best.cell.grade ? ` · grade ${best.cell.grade}` : ""} · ${best.cell.launches === 1 ? "of one launch: a claim about the configuration needs three" : `${best.cell.launches} launches`}`;
 }
 
 export function headline(result, names) {
@@ -18,7 +18,7 @@ export function headline(result, names) {
   const name = names.get(best.cell.id);
   if (question.show === "latency") return [h("strong", {}, `${number(best.lowest_ms)} ms`), ` by ${name}`];
   if (question.show === "cheapest") return [h("strong", {}, best.usd ? moneyRange(best.usd) : best.gpu_seconds ? `${number(best.gpu_seconds)} GPU-seconds` : `${number(best.output_tokens_per_s)} tokens/s`), ` by ${name}`];
-  if (question.show === "every") return [h("strong", {}, String(result.holding.length)), ` of ${plural(result.standings.length, "configuration")} keep the limit; most by ${name}`];
+  if (question.show === "every") return [h("strong", {}, String(result.holding.length)), ` of ${plural(result.standings.length, "configuration")} keep the limit, led by ${name}`];
   return [h("strong", {}, `${number(best.rate_rps)} requests/s`), ` by ${name}`];
 }
 

@@ -1,0 +1,110 @@
+"""Pages in the system's Chromium, headless, with no network; whatever the console complains of fails the test."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from experiments.schema.result import CellResult
+from flows.cli_report import offer
+from tasks.reporting.almanac.document import almanac_document
+from tasks.reporting.almanac.page import write_almanac
+from tests.tasks.reporting.almanac.synthetic_cells import NOTICE, synthetic_cells, synthetic_comparisons
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+    Opened = Callable[..., Page]
+
+CELLS = 360
+"""Two workloads of every model, engine, precision and hardware."""
+
+
+@pytest.fixture(scope="session")
+def cells() -> list[CellResult]:
+    return synthetic_cells(CELLS)
+
+
+@pytest.fixture(scope="session")
+def almanac(cells: list[CellResult], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of synthetic cells, and it says so."""
+    return write_page(tmp_path_factory.mktemp("almanac") / "almanac.html", cells)
+
+
+def write_page(path: Path, cells: list[CellResult]) -> Path:
+    commands = {cell.cell_id: f"serve {cell.cell_id} --note 'it is \"synthetic\"'" for cell in cells if cell.points}
+    document = almanac_document(
+        cells, synthetic_comparisons(), offer(), commands=commands, written_at="2026-11-21", notice=NOTICE
+    )
+    document["cells"] |= {"quality": [_quality(cell) for cell in cells], "cold_start": [_start(cell) for cell in cells]}
+    write_almanac(path, document, cells)
+    return path
+
+
+def _quality(cell: CellResult) -> dict[str, object] | None:
+    """As document.py writes it, of FP8 and INT4 against BF16."""
+    agreement = {"fp8": 0.981, "int4_awq": 0.931}.get(cell.variant.quantization)
+    if agreement is None or not cell.points:
+        return None
+    return {
+        "perplexity": 8.1, "reference": "vllm bf16", "reference_is": "same engine", "perplexity_ratio": 1.02,
+        "perplexity_ratio_interval": [1.01, 1.03], "agreement": agreement, "accuracy": 0.6, "questions": 100,
+        "agreement_interval": [agreement - 0.01, agreement + 0.01], "greedy_agreement": 0.8,
+        "flags": ["agreement below 0.95"] if agreement < 0.95 else [],
+    }  # fmt: skip
+
+
+def _start(cell: CellResult) -> dict[str, object] | None:
+    if cell.variant.engine != "vllm":
+        return None
+    phases = {"pull_s": 20.0, "weights_s": 14.0, "compile_s": 33.0, "capture_s": 9.0, "healthy_s": 71.0}
+    return {"cold": True, "how_known": "the page cache was dropped", **phases, "first_token_s": 71.4}
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    from playwright.sync_api import sync_playwright
+
+    where = os.environ.get("DYNO_CHROMIUM", "/usr/bin/chromium")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=where, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def open_page(browser: "Browser", almanac: Path) -> "Iterator[Opened]":
+    """open_page(fragment, width=…, theme=…, file=…) -> a page whose answer stands; nothing but files is fetched."""
+    complaints: list[str] = []
+    contexts = []
+
+    def opened(
+        fragment: str = "", *, width: int = 1280, theme: str = "light", file: Path | None = None, scripts: bool = True
+    ) -> "Page":
+        context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if theme == "dark" else "light",
+            java_script_enabled=scripts,
+            permissions=["clipboard-read", "clipboard-write"],
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("console", lambda message: complaints.append(message.text) if message.type in TROUBLE else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: None if request.url.startswith(LOCAL) else complaints.append(request.url))
+        page.goto(f"file://{file or almanac}{fragment}")
+        if scripts:
+            page.wait_for_selector("html[data-ready]")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+TROUBLE = ("error", "warning")
+LOCAL = ("file:", "data:", "blob:")

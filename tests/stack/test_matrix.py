@@ -1,0 +1,106 @@
+"""The stack for real: a matrix over two hosts of which one worker dies; a release, its comparison and its verdict."""
+
+import json
+import os
+import signal
+import stat
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.stack.conftest import EXPERIMENT, Stack, command_line, nothing_runs, processes, results, trials, until
+
+pytestmark = pytest.mark.stack
+
+
+def listeners(pids: set[int]) -> set[str]:
+    """The addresses, in the kernel's hexadecimal, on which these processes listen."""
+    inodes = set()
+    for pid in pids:
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
+            try:
+                inodes.add(os.readlink(link))
+            except OSError:
+                continue
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
+                found.add(fields[1].rpartition(":")[0])
+    return found
+
+
+def descendants(root: int) -> set[int]:
+    found, left = {root}, [root]
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parents.setdefault(int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1]), []).append(
+                int(entry.name)
+            )
+        except OSError:
+            continue
+    while left:
+        below = parents.get(left.pop(), [])
+        found |= set(below)
+        left += below
+    return found
+
+
+def test_everything_is_well_listens_on_loopback_only_and_asks_who_it_is(stack: Stack) -> None:
+    assert all(one["well"] for one in stack.status().values())
+    assert set(stack.status()) == {"postgres", "redis", "prefect", "mlflow", "host-a", "host-b", "control"}
+    assert listeners(descendants(stack.supervisor())) == {"0100007F"}
+    mlflow = stack.environment["MLFLOW_TRACKING_URI"]
+    prefect = stack.environment["PREFECT_API_URL"]
+    assert httpx.get(f"{mlflow}/api/2.0/mlflow/experiments/search?max_results=1").status_code == 401
+    assert httpx.get(f"{mlflow}/api/2.0/mlflow-artifacts/artifacts").status_code == 401
+    assert httpx.post(f"{prefect}/flow_runs/filter", json={}).status_code == 401
+    assert httpx.post(f"{prefect}/flow_runs/filter", json={}, auth=("admin", "wrong")).status_code == 401
+
+
+def test_passwords_are_in_private_files_only(stack: Stack) -> None:
+    passwords = json.loads((stack.home / "stack" / "passwords.json").read_text()).values()
+    assert len(set(passwords)) == 5
+    for pid in descendants(stack.supervisor()):
+        assert not any(password in word for word in command_line(pid) for password in passwords)
+    for file in (*(stack.home / "logs").glob("*.log"), *(stack.home / "stack").glob("*")):
+        if file.is_file() and any(password in file.read_text(errors="replace") for password in passwords):
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    assert stat.S_IMODE((stack.home / "stack").stat().st_mode) == 0o700
+
+
+def test_what_is_scheduled_gets_its_runs(stack: Stack) -> None:
+    """The scheduler works with the libraries as they are locked: a run of the hourly watcher is due within the hour."""
+    ask = {
+        "deployments": {"name": {"any_": ["watch-releases"]}},
+        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+    }
+    until(lambda: stack.post("/flow_runs/filter", ask), 150)
+
+
+def test_a_matrix_is_whole_though_a_worker_is_killed_on_the_way(stack: Stack, tmp_path: Path) -> None:
+    """On two hosts; the killed host's variant is measured again elsewhere, the supervisor starts its worker again, and
+    no cell is in MLflow twice."""
+    file = tmp_path / "matrix.yaml"
+    file.write_text(EXPERIMENT.replace("QUANTIZATION", "[f16, q8_0, q4_k_m]"))
+    run = stack.run("full-matrix", {"request": {"experiments": [str(file)]}})
+    until(lambda: trials(stack.host("host-a"), "matrix"))
+    before = stack.status()["host-a"]
+    os.kill(before["pid"], signal.SIGKILL)
+    until(lambda: nothing_runs(stack.host("host-a")), 60)
+    stack.ends(run, "COMPLETED", limit_s=900)
+    here = results(stack.host("control"), "matrix")
+    assert len(here) == 6
+    assert {one["state"] for one in here.values()} <= {"measured", "invalid"}
+    told = stack.cells("matrix")
+    assert set(told) == set(here)
+    assert {one["status"] for one in told.values()} == {"FINISHED"}
+    after = stack.status()["host-a"]
+    assert after["well"]
+    assert after["pid"] != before["pid"]
+    assert nothing_runs(stack.host("host-a"))
+    assert nothing_runs(stack.host("host-b"))
+    assert not processes("launchers/llama_cpp.py", str(stack.home))
