@@ -30,6 +30,7 @@ from tasks.reporting.wording import (
     NONE,
     STAND_IN_NOTE,
     SYNTHETIC_NOTE,
+    cell_label,
     is_stand_in,
     is_synthetic,
     number,
@@ -165,7 +166,7 @@ def _leader(known: Sequence[Standing]) -> Text:
     led: dict[str, list[Standing]] = {}
     for one in known:
         assert one.best is not None
-        led.setdefault(one.best.variant.label, []).append(one)
+        led.setdefault(cell_label(one.best), []).append(one)
     label, wins = max(led.items(), key=lambda item: len(item[1]))
     weak = sum(not carries(one.best) for one in wins if one.best is not None)
     level = sum(bool(one.level) for one in wins)
