@@ -1,14 +1,17 @@
 // Puts the page together: state from the fragment, the answer from the state, the page from the answer.
 import { answer } from "./answer.js";
-import { budgetChart, cost, latencyAgainstRate, perUser, plane } from "./charts.js";
+import { latencyAgainstRate, perUser, plane } from "./charts.js";
 import { unpack } from "./data.js";
 import { copy, detail } from "./detail.js";
 import { h, replace, table } from "./dom.js";
 import { figure, looks } from "./figure.js";
 import { parse, write } from "./fragment.js";
-import { coldStart, matrix, releases, verdicts } from "./history.js";
+import { matrix } from "./matrix.js";
+import { budgetChart, cost } from "./money.js";
 import { experiment } from "./nobody.js";
 import { quality } from "./quality.js";
+import { releases, verdicts } from "./releases.js";
+import { coldStart } from "./start.js";
 import { drawQuestion, firstQuestion } from "./question.js";
 import { budgetText, demandText, explained, facts, headline, runnerUpText, verdictLine, whyNone } from "./say.js";
 import { filters, sentence } from "./sentence.js";
