@@ -88,7 +88,8 @@ def cell_row(cell: CellResult, gpus: Mapping[str, int]) -> dict[str, Any]:
         "campaign": cell.campaign,
         "state": cell.state.value,
         "grade": cell.grade,
-        "reasons": list(cell.reasons),
+        "reasons": [*_quality_flags(cell), *cell.reasons],
+        "quality": cell.quality.model_dump(mode="json") if cell.quality else None,
         "stage": cell.stage,
         "cause": cell.cause,
         "failure_class": cell.failure_class.value if cell.failure_class else None,
@@ -111,6 +112,10 @@ def cell_row(cell: CellResult, gpus: Mapping[str, int]) -> dict[str, Any]:
         "mlflow_run_id": cell.mlflow_run_id,
         **_provenance(cell),
     }
+
+
+def _quality_flags(cell: CellResult) -> list[str]:
+    return [f"quality flagged: {flag}" for flag in (cell.quality.flags if cell.quality else ())]
 
 
 def _variant(variant: Variant) -> dict[str, Any]:

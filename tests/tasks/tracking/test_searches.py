@@ -23,7 +23,7 @@ DATA = {"prompt_tokens": {"kind": "data", "max": 1024}, "output_tokens": {"kind"
 
 
 def variant(engine: str = "vllm", version: str = "0.33.0", **changes: Any) -> Variant:
-    model = Model(name="llama-3.1-8b", source=SyntheticSource(kind="synthetic"))
+    model = Model(name="llama-3.1-8b-instruct", source=SyntheticSource(kind="synthetic"))
     fields = {"quantization": Quantization.BF16, "hardware": "h100-sxm"} | changes
     return Variant(engine=engine, engine_version=version, model=model, **fields)
 
