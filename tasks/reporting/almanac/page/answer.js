@@ -162,7 +162,7 @@ export function latency(point, get, percent) {
   return [point[name] ?? null, point[`${name}_low`] ?? null, point[`${name}_high`] ?? null];
 }
 
-export function pointAt(cell, { users, rate_rps }) {
+function pointAt(cell, { users, rate_rps }) {
   if (users) return cell.points.find((point) => point.valid && LADDER.includes(point.role) && point.users === users);
   const open = cell.points.filter((point) => point.valid && STATIONARY.includes(point.role));
   return (

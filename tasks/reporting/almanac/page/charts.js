@@ -94,7 +94,7 @@ function rateDrawing(width, { items, looks, tall, limit, held }) {
           },
         ),
         dots(items),
-        named(items, looks[0]),
+        width < 500 ? null : named(items, looks[0]),
       ],
     }),
   );

@@ -55,7 +55,7 @@ function answered(result, names) {
     h("p", { class: `sure ${best.verdict}` }, verdictLine(best)),
     h("h1", { id: "headline" }, headline(result, names), "."),
     h("p", { class: "lede", id: "explained" }, explained(result)),
-    facts(best, names),
+    facts(best),
     cautions(result),
     h(
       "p",

@@ -116,7 +116,7 @@ function budgetDrawing(width, items, question) {
       x: {
         type: "log",
         label: `${LATENCY[question.get]} within →`,
-        tickFormat: (value) => (String(value).match(/^[13]0*$/) ? duration(value) : ""),
+        tickFormat: (value) => (String(value).match(width < 500 ? /^10*$/ : /^[13]0*$/) ? duration(value) : ""),
         labelArrow: "none",
         ticks: items.map((item) => item.x),
       },

@@ -85,9 +85,9 @@ function drawn(width, items) {
       ),
       Plot.text(firsts(items), {
         x: "x",
-        y: "low",
+        y: "high",
         text: (item) => item.cell.quantization,
-        dy: 12,
+        dy: -9,
         fill: MUTED,
         stroke: "var(--paper)",
         strokeWidth: 3,

@@ -81,7 +81,7 @@ function smallMultiples(width, items) {
             fy: "name",
             text: "version",
             dy: 15,
-            dx: { end: 6, middle: 0, start: -6 }[side],
+            dx: { end: 2, middle: 0, start: -2 }[side],
             textAnchor: side,
             fontSize: 10.5,
             fill: (item) => (item.version === newest(items, item.name) ? "var(--ink)" : "var(--muted)"),

@@ -58,7 +58,7 @@ export function explained(result) {
   return `One replica gives clients ${limit}, at up to ${number(best.rate_rps)} requests/s; ${end}.${more}${average}`;
 }
 
-export function facts(best, names) {
+export function facts(best) {
   const list = [
     [
       "capacity",
