@@ -43,5 +43,7 @@ def _keep_records(folder: Path, campaign: Campaign, result: CellResult) -> None:
     for path in folder.glob("points/launch-*"):
         launch = int(path.name.rpartition("-")[2])
         shutil.copytree(path, campaign.launch_folder(result.cell_id, launch), dirs_exist_ok=True)
+    if (folder / "quality").is_dir():
+        shutil.copytree(folder / "quality", campaign.quality_folder(result.variant.id), dirs_exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         shutil.copyfile(folder / "server.log", campaign.server_log(result.variant.id, result.launch))

@@ -90,9 +90,9 @@ class Docket:
         )
         verdict, reason = _overall(cells, canary, launches)
         gaps = _gaps(self.judgements, baseline, candidate)
-        if gaps:
-            reason = f"{reason}; {gaps}"
-            verdict = ChangeVerdict.UNDECIDED if verdict is ChangeVerdict.EQUIVALENT else verdict
+        verdict = ChangeVerdict.UNDECIDED if gaps and verdict is ChangeVerdict.EQUIVALENT else verdict
+        lost = _lost(baseline, candidate) if verdict is ChangeVerdict.UNDECIDED else ""
+        reason = "; ".join(filter(None, (reason, lost, gaps)))
         return ComparisonResult(
             id=name,
             engine=self.order.engine,
@@ -197,6 +197,13 @@ def _with_losses(judged: Judgement, baseline: Mapping[Place, Lost], candidate: M
     sides = (("baseline", baseline.get(place)), ("candidate", candidate.get(place)))
     told = [lost.told(side) for side, lost in sides if lost is not None and lost.invalid]
     return replace(judged, reason="; ".join(filter(None, (judged.reason, *told)))) if told else judged
+
+
+def _lost(*sides: Mapping[Place, Lost]) -> str:
+    """How many trials do not count, of all; "" where all do."""
+    every = [lost for side in sides for lost in side.values()]
+    invalid, trials = sum(lost.invalid for lost in every), sum(lost.trials for lost in every)
+    return f"{invalid} of {trials} trials are invalid" if invalid else ""
 
 
 def _gaps(judgements: Sequence[Judgement], baseline: Mapping[Place, Lost], candidate: Mapping[Place, Lost]) -> str:

@@ -12,6 +12,9 @@ from tasks.quality.record import Position
 from tasks.quality.unavailable import Unavailable
 
 Tokens = Sequence[int]
+PROBED = 4
+"""Tokens."""
+
 NEARLY = 1e-4
 """How far two reports of the same log-probability may differ within one server: batches are summed in other orders."""
 
@@ -42,9 +45,7 @@ class Asker:
             raise Unavailable("its tokenizer makes fewer than three tokens of a reference text")
         if scoring.method == "forced_token":
             self._probe_forced(scoring, tokens)
-        first, again = self.positions(0, tokens[:3]), self.positions(0, tokens[:3])
-        if not first:
-            raise Unavailable("it tells nothing of the first tokens of a reference text")
+        first, again = self.positions(0, tokens[:PROBED]), self.positions(0, tokens[:PROBED])
         for one, other in zip(first, again, strict=True):
             if one.logprob > one.top1_logprob + NEARLY or one.logprob > NEARLY:
                 raise Unavailable("it reports a token as likelier than the likeliest")
@@ -55,7 +56,11 @@ class Asker:
 
     def _probe_forced(self, scoring: Scoring, tokens: Tokens) -> None:
         """Whatever token is forced, the report is of the same distribution: the one before the bias."""
-        one, other = (_forced(self._ask(scoring, tokens[:1], token), token, 1) for token in tokens[1:3])
+        answers = ((token, self._ask(scoring, tokens[:1], token)) for token in dict.fromkeys(tokens[1:]))
+        told = (_forced(answer, token, 1) for token, answer in answers if not _is_held_back(answer))
+        one, other = next(told, None), next(told, None)
+        if one is None or other is None:
+            raise Unavailable("it tells nothing of the tokens of a reference text")
         if one.top1 != other.top1 or abs(one.top1_logprob - other.top1_logprob) > NEARLY:
             raise Unavailable("the log-probabilities that it reports are those after the bias")
 

@@ -137,7 +137,7 @@ def build_metrics(cell: CellResult) -> dict[str, float]:
 
 
 def quality_metrics(cell: CellResult) -> dict[str, float]:
-    """Its quality, with the interval of each figure as _low and _high; empty where none was asked for."""
+    """Its quality, with the interval of each figure as /low and /high; empty where none was asked for."""
     found = cell.quality
     if found is None:
         return {}
@@ -150,7 +150,7 @@ def quality_metrics(cell: CellResult) -> dict[str, float]:
         figures |= {name: (getattr(against, name), getattr(against, f"{name}_interval")) for name in COMPARED}
     told = {name: value for name, value in figures.items() if value[0] is not None}
     ends = {
-        f"quality/{name}_{end}": interval[place]
+        f"quality/{name}/{end}": interval[place]
         for name, (_, interval) in told.items()
         if interval is not None
         for place, end in enumerate(("low", "high"))

@@ -38,29 +38,8 @@ def write_page(path: Path, cells: list[CellResult]) -> Path:
     document = almanac_document(
         cells, synthetic_comparisons(), offer(), commands=commands, written_at="2026-11-21", notice=NOTICE
     )
-    document["cells"] |= {"quality": [_quality(cell) for cell in cells], "cold_start": [_start(cell) for cell in cells]}
     write_almanac(path, document, cells)
     return path
-
-
-def _quality(cell: CellResult) -> dict[str, object] | None:
-    """As document.py writes it, of FP8 and INT4 against BF16."""
-    agreement = {"fp8": 0.981, "int4_awq": 0.931}.get(cell.variant.quantization)
-    if agreement is None or not cell.points:
-        return None
-    return {
-        "perplexity": 8.1, "reference": "vllm bf16", "reference_is": "same engine", "perplexity_ratio": 1.02,
-        "perplexity_ratio_interval": [1.01, 1.03], "agreement": agreement, "accuracy": 0.6, "questions": 100,
-        "agreement_interval": [agreement - 0.01, agreement + 0.01], "greedy_agreement": 0.8,
-        "flags": ["agreement below 0.95"] if agreement < 0.95 else [],
-    }  # fmt: skip
-
-
-def _start(cell: CellResult) -> dict[str, object] | None:
-    if cell.variant.engine != "vllm":
-        return None
-    phases = {"pull_s": 20.0, "weights_s": 14.0, "compile_s": 33.0, "capture_s": 9.0, "healthy_s": 71.0}
-    return {"cold": True, "how_known": "the page cache was dropped", **phases, "first_token_s": 71.4}
 
 
 @pytest.fixture(scope="session")

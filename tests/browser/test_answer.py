@@ -113,3 +113,18 @@ def test_cost_is_the_time_of_the_hardware_over_the_output_tokens(asked: Any) -> 
     assert found["usd"] == pytest.approx([100, 200])
     assert found["gpu_seconds"] == pytest.approx(200_000)
     assert asked(cell(point(1, 100, 90, 110)), price=36)["usd"] == pytest.approx([1000, 1000])
+
+
+def users(count: int, p95: float, low: float | None, high: float | None) -> dict[str, Any]:
+    return point(count / 5, p95, low, high, role="ramp", arrivals=None, rate_rps=None, users=count)
+
+
+def test_a_cell_of_closed_loops_only_is_judged_by_its_users(asked: Any) -> None:
+    found = asked(cell(users(10, 100, 90, 110), users(50, 200, 190, 210), users(100, 400, 390, 410)))
+    assert (found["verdict"], found["users"], found["refuted_users"]) == ("shown", 50, 100)
+    assert found["rate_rps"] == 10
+    assert asked(cell(users(10, 400, 390, 410)))["verdict"] == "refuted"
+
+
+def test_closed_loops_beside_open_ones_prove_no_rate(asked: Any) -> None:
+    assert verdict(asked(cell(point(1, 100, 90, 110), users(500, 10, 9, 11)))) == ("shown", 1, None)

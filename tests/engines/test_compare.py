@@ -1,7 +1,7 @@
 """Releases compared, cells replayed and flags attributed on the real llama.cpp, by the commands as a person gives them.
 
-A busy machine makes trials invalid, and then a verdict undecided or void: what is asserted holds there too, but that
-a real difference is found needs the machine's cores.
+A busy machine makes trials invalid, and then a verdict undecided or void: that a real difference is found needs the
+machine's cores, and is skipped without them.
 """
 
 import json
@@ -66,6 +66,20 @@ def verdicts(body: dict[str, Any], metric: str) -> set[str]:
     return {cell["verdict"] for cell in body["cells"] if cell["metric"] == metric}
 
 
+def skip_where_disturbed(body: dict[str, Any]) -> None:
+    """Where too few trials of the ceiling are valid, the machine is too busy to show anything: the instrument says so,
+    and that is no verdict to test."""
+    valid = [
+        (launch["system"], launch["arm"])
+        for launch in body["launches"]
+        for point in launch["points"].get("short", ())
+        if launch["arm"] != "pilot" and point["point"]["step"] == 0 and point["summary"]["valid"]
+    ]
+    sides = {(launch["system"], arm) for launch in body["launches"] for arm in ("baseline", "candidate")}
+    if min(map(valid.count, sides)) < 3:
+        pytest.skip(f"this machine is too busy: {body['reason']}")
+
+
 def test_a_release_against_itself_is_no_regression(dyno: Dyno) -> None:
     _, body = compare(dyno)
     assert body["verdict"] in ("equivalent", "undecided", "void")
@@ -77,14 +91,16 @@ def test_two_releases_are_each_launched_and_judged(dyno: Dyno) -> None:
     ran = {(launch["arm"], launch["provenance"]["packages"]["xllamacpp"]) for launch in body["launches"]}
     assert ran == {("pilot", OLDER), ("baseline", OLDER), ("candidate", NEWER)}
     assert (body["from"], body["to"]) == (OLDER, NEWER)
+    assert body["mlflow_run_id"]
+    skip_where_disturbed(body)
     assert {cell["metric"] for cell in body["cells"]} >= {"output_tokens_per_s", "p50_ttft_ms", "first_token_s"}
 
 
 def test_a_release_that_was_slowed_is_regressed(dyno: Dyno) -> None:
     status, body = compare(dyno, "--candidate-set", "max_num_seqs=1", "--no-canary", "--fail-on-regression")
+    skip_where_disturbed(body)
     assert (status, body["verdict"]) == (EXIT_MEASUREMENT, "regressed")
     assert verdicts(body, "output_tokens_per_s") == {"regressed"}
-    assert body["mlflow_run_id"]
 
 
 ENDPOINT = """
@@ -105,10 +121,11 @@ def test_a_slower_server_that_is_there_already_is_regressed_by_its_address(store
         urls = ("--from-url", old.url, "--to-url", new.url)
         few = ("--launches", "3", "--no-escalation", "--no-canary")
         _, body = dyno("compare", "--experiment", "there.yaml", *urls, *few)
-    assert verdicts(body, "output_tokens_per_s") == {"regressed"}
     assert "no new start" in body["notes"][-1]
     prompts = [json.dumps(seen.body["prompt"]) for seen in old.generations]
     assert max(map(prompts.count, prompts)) <= len(body["launches"])  # the pre-flight's own, once a visit
+    skip_where_disturbed(body)
+    assert verdicts(body, "output_tokens_per_s") == {"regressed"}
 
 
 def test_a_cell_is_replayed_with_the_prompts_that_it_was_measured_with(store: Store, dyno: Dyno) -> None:
@@ -128,5 +145,6 @@ def test_the_flag_that_gives_slots_helps(dyno: Dyno) -> None:
     _, body = dyno("attribute", "flagged.yaml", *options)
     effects = {tuple(one["flags"]): one["effect"] for one in body["flags"]}
     assert effects.keys() == {("--slots", "8"), ("--seed", "7")}
-    assert effects["--slots", "8"] == "helps"
     assert effects["--seed", "7"] != "helps"
+    skip_where_disturbed(body)
+    assert effects["--slots", "8"] == "helps"

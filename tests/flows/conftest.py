@@ -1,4 +1,4 @@
-"""A real Prefect server on loopback, of which all services run as they do for a fleet. Started where a test asks for it."""
+"""A real Prefect server on loopback, with all of its services, as for a fleet. Started where a test asks for it."""
 
 import os
 import sys

@@ -250,6 +250,8 @@ def test_loads_without_a_valid_trial_are_never_called_equivalent(compared: Calla
     result = compared(machine, looks=(4,))
     assert {(one.at, one.verdict.value) for one in result.cells} == {("start", "equivalent")}
     assert result.verdict == "undecided"
+    everything = 2 * 2 * 4 * 2 * 4  # systems, workloads, loads, sides, launches
+    assert f"{everything} of {everything} trials are invalid" in result.reason
     assert result.reason.endswith("and others: the client was late")
 
 

@@ -1,5 +1,5 @@
-"""`dyno run --pool` on real workers: two on one machine stand for two hosts, each with a store of its own. The engine is
-the real llama.cpp, MLflow a file that all of them know. One worker is killed while it measures."""
+"""`dyno run --pool` on real workers: two on one machine stand for two hosts, each with a store of its own. The engine
+is the real llama.cpp, MLflow a file that all of them know. One worker is killed while it measures."""
 
 import contextlib
 import json
@@ -99,11 +99,8 @@ def test_a_worker_that_is_killed_costs_a_try_and_no_result(fleet: dict[str, Any]
     assert [cell["state"] for cell in cells] == ["measured", "measured"]
     runs = asked(env, "flow_runs", {"flows": {"name": {"any_": ["measure-on-worker"]}}})
     assert sorted(one["state_type"] for one in runs) == ["COMPLETED", "COMPLETED", "CRASHED"]
-    assert {one["state"] for one in cells} == {"measured"}
     check_gathered(Path(env["DYNO_HOME"]), cells)
-    again = subprocess.run(
-        [DYNO, "run", str(file), "--pool", "dyno", "--json"], env=env, capture_output=True, check=False
-    )
+    again = subprocess.run([DYNO, "run", str(file), "--pool", "dyno"], env=env, capture_output=True, check=False)
     assert again.returncode == 0
     assert len(asked(env, "flow_runs", {"flows": {"name": {"any_": ["measure-on-worker"]}}})) == 3, "all is kept"
 

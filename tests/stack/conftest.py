@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -186,7 +187,7 @@ def order_of(file: Path, campaign: int = 1) -> dict[str, Any]:
 @pytest.fixture
 def experiment(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """An experiment of one variant and two cells, of a name of its own."""
-    name = request.node.name.removeprefix("test_").partition("[")[0][:60].replace("_", "-")
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")[-60:].strip("-")
     file = tmp_path / f"{name}.yaml"
     file.write_text(EXPERIMENT.replace("QUANTIZATION", "q8_0"))
     return file

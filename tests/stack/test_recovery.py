@@ -1,4 +1,4 @@
-"""What is left after a cancel, a kill or an outage: no engine, no lease, nothing lost of what was measured, one state."""
+"""What a kill or an outage leaves: no engine, no lease, nothing lost of what was measured, and states that agree."""
 
 import contextlib
 import json

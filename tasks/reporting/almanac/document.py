@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.redaction import redacted
+from experiments.schema.cold_start import ColdStart
 from experiments.schema.comparison import ComparisonResult
 from experiments.schema.facets import dataset_name, workload_facets
 from experiments.schema.prompts import Dataset
+from experiments.schema.quality import QualityResult
 from experiments.schema.result import CellResult, LaunchSummary
 from experiments.schema.variant import Variant
 from experiments.schema.workload import Workload
@@ -86,7 +88,8 @@ def cell_row(cell: CellResult, gpus: Mapping[str, int]) -> dict[str, Any]:
         "campaign": cell.campaign,
         "state": cell.state.value,
         "grade": cell.grade,
-        "reasons": list(cell.reasons),
+        "reasons": [*_quality_flags(cell), *cell.reasons],
+        "quality": cell.quality.model_dump(mode="json") if cell.quality else None,
         "stage": cell.stage,
         "cause": cell.cause,
         "failure_class": cell.failure_class.value if cell.failure_class else None,
@@ -109,6 +112,10 @@ def cell_row(cell: CellResult, gpus: Mapping[str, int]) -> dict[str, Any]:
         "mlflow_run_id": cell.mlflow_run_id,
         **_provenance(cell),
     }
+
+
+def _quality_flags(cell: CellResult) -> list[str]:
+    return [f"quality flagged: {flag}" for flag in (cell.quality.flags if cell.quality else ())]
 
 
 def _variant(variant: Variant) -> dict[str, Any]:
@@ -177,27 +184,29 @@ def _bounds(cell: CellResult) -> dict[str, Any] | None:
 
 def _quality_and_start(cell: CellResult) -> dict[str, Any]:
     """The variant's quality against its reference, and the start that tells most: a cold one, else the latest."""
-    body = cell.model_dump(mode="json", include={"quality", "cold_starts"})
-    quality, starts = body.get("quality"), body.get("cold_starts") or []
-    cold = next((start for start in starts if start["cold"]), starts[-1] if starts else None)
-    return {"quality": _quality(quality) if quality else None, "cold_start": _start(cold) if cold else None}
-
-
-def _quality(body: Mapping[str, Any]) -> dict[str, Any]:
-    against, task = _mapping(body["comparison"]), _mapping(body["task"])
-    kept = ("reference", "reference_is", "perplexity_ratio", "perplexity_ratio_interval", "agreement")
+    starts = cell.cold_starts
+    start = next((one for one in starts if one.cold), starts[-1] if starts else None)
     return {
-        "perplexity": short(body["perplexity"]),
-        **{name: against.get(name) for name in (*kept, "agreement_interval", "greedy_agreement")},
-        "accuracy": task.get("accuracy"),
-        "questions": task.get("questions"),
-        "flags": body["flags"],
+        "quality": _quality(cell.quality) if cell.quality else None,
+        "cold_start": _start(start) if start else None,
     }
 
 
-def _start(body: Mapping[str, Any]) -> dict[str, Any]:
-    phases = {name: short(value, 3) for name, value in body.items() if name.endswith("_s") and value is not None}
-    return {"cold": body["cold"], "how_known": body["how_known"], **phases}
+def _quality(found: QualityResult) -> dict[str, Any]:
+    against = found.comparison.model_dump(mode="json") if found.comparison else {}
+    kept = ("reference", "reference_is", "perplexity_ratio", "perplexity_ratio_interval", "agreement")
+    return {
+        "perplexity": short(found.perplexity),
+        **{name: against.get(name) for name in (*kept, "agreement_interval", "greedy_agreement")},
+        "accuracy": found.task.accuracy if found.task else None,
+        "questions": found.task.questions if found.task else None,
+        "flags": list(found.flags),
+    }
+
+
+def _start(start: ColdStart) -> dict[str, Any]:
+    phases = {name: short(seconds, 3) for name, seconds in start.phases().items() if seconds is not None}
+    return {"cold": start.cold, "how_known": start.how_known, **phases}
 
 
 def _provenance(cell: CellResult) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from experiments.schema.result import CellResult, CellState
 from tasks.reporting.drawing import legend, svg
 from tasks.reporting.markup import Markup, element, join
 from tasks.reporting.plots import workload_plots
-from tasks.reporting.wording import capacity_text, cell_names, number, outcome_text, slo_text
+from tasks.reporting.wording import FLAGGED, capacity_text, cell_names, number, outcome_text, slo_text
 
 MOST_LINES = 6
 """On one picture; more cannot be told apart."""
@@ -67,7 +67,7 @@ def _row(cell: CellResult) -> tuple[str, ...]:
         f"{variant.model.name} {variant.quantization.value}",
         variant.hardware,
         cell.workload.name,
-        outcome_text(cell),
+        f"{outcome_text(cell)}, {FLAGGED}" if cell.quality and cell.quality.is_flagged else outcome_text(cell),
         cell.grade or "–",
         "; ".join(capacities) or cell.cause or "–",
         number(saturation) if saturation is not None else "–",

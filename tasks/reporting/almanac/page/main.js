@@ -65,9 +65,9 @@ function entry(name, label, min) {
 }
 
 function standingsTable(result, names) {
-  const rows = result.standings.map((one) => [names.get(one.cell.id), one.verdict, number(one.rate_rps), number(one.refuted_rps), number(one.output_tokens_per_s), moneyRange(one.usd), one.cell.grade, one.rate_rps === null ? one.reason : ""]);
+  const rows = result.standings.map((one) => [names.get(one.cell.id), one.verdict, one.users ? `${one.users} users` : number(one.rate_rps), one.refuted_users ? `${one.refuted_users} users` : number(one.refuted_rps), number(one.output_tokens_per_s), moneyRange(one.usd), one.cell.grade, one.rate_rps === null ? one.reason : ""]);
   return h("details", { class: "every", open: state.show === "every" }, h("summary", {}, plural(rows.length, "configuration"), h("span", { class: "quiet" }, "ranked, with what is not proven after what is")),
-    table("Every configuration that was measured for this question", ["configuration", "verdict", "holds at, rps", "breaks at, rps", "tokens/s", "a million output tokens", "grade", "why not"], rows, { onRow: (index) => pick(result.standings[index].cell.id) }));
+    table("Every configuration that was measured for this question", ["configuration", "verdict", "holds at, requests/s", "breaks at, requests/s", "tokens/s", "a million output tokens", "grade", "why not"], rows, { onRow: (index) => pick(result.standings[index].cell.id) }));
 }
 
 function unanswered(result) {
