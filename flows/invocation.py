@@ -92,6 +92,9 @@ def measure_in_pool(
     whole = True
     if order.variants:
         check_pool(pool, order.variants)
+        campaign.folder.mkdir(
+            parents=True, exist_ok=True
+        )  # the same command finds it again, whatever becomes of this one
         _announce(planned, experiment)
         order = _opened(order, home, campaign)
         try:
