@@ -56,7 +56,7 @@ stack-down: .venv/.stack  ## ends it; what it holds is kept
 	$(BIN)/dyno stack down
 
 test-stack: .venv/.stack .venv/.dev  ## the stack for real: a matrix over two hosts, and what comes of kills and outages
-	$(BIN)/pytest tests/stack -m stack
+	$(BIN)/pytest tests/stack tests/flows -m stack
 
 bench-matrix: .venv/.stack .venv/.dev  ## a matrix of 100 variants that only sleep, over the stack: overhead, growth, queries
 	$(BIN)/python -m tests.benchmarks.bench_matrix

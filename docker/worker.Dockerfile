@@ -17,7 +17,8 @@ COPY experiments experiments
 COPY engine_adapters engine_adapters
 COPY tasks tasks
 COPY flows flows
-COPY docker/images.lock docker/images.lock
+COPY prefect.yaml ./
+COPY docker/images.lock docker/docker-pool.json docker/kubernetes-pool.json docker/
 RUN .venv/bin/pip install --no-deps --no-build-isolation --editable .
 
 FROM build AS build-stack

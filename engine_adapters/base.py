@@ -111,13 +111,31 @@ RESPONSE_FORMAT: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Scoring:
+    """How the log-probabilities of a given text's tokens are had; the probe finds whether it holds.
+
+    `method` names what the answer looks like. `prompt_logprobs`: one request a text, whose choice has a list of objects
+    by token id with logprob and rank (vLLM). `input_token_logprobs`: one request a text, whose meta_info has lists of
+    [logprob, token id, …] (SGLang). `forced_token`: one request a token, which a bias makes the one that is drawn, and
+    whose reported log-probabilities are those before the bias (llama.cpp). In `body` the value "{tokens}" stands for
+    the token ids of the text, or of what is before the forced token, and "{token}" for that one. The answer is asked of
+    `path`.
+    """
+
+    method: Literal["prompt_logprobs", "input_token_logprobs", "forced_token"]
+    body: Mapping[str, Any]
+    path: str = "/v1/completions"
+
+
+@dataclass(frozen=True, slots=True)
 class RequestDialect:
     """How requests are said to this engine. All of it is what the engine claims; the pre-flight finds what holds.
 
     `body` is merged into every request. `exact_output` is merged too where an exact output length is asked:
     the value "{output_tokens}" stands for that length. `structured_output` says by endpoint (completions, chat) what is
     merged where answers are to follow a JSON schema, for which the value "{json_schema}" stands; an endpoint that is
-    not there cannot.
+    not there cannot. `scoring` is how a given text's log-probabilities are had, None where no way is known, which
+    `no_scoring` explains.
     """
 
     body: Mapping[str, Any] = field(default_factory=dict)
@@ -127,6 +145,22 @@ class RequestDialect:
     sends_done: bool = True
     cache_reset_path: str = ""
     structured_output: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"chat": RESPONSE_FORMAT})
+    scoring: Scoring | None = None
+    no_scoring: str = "no way is known to ask it for the log-probabilities of a given text"
+
+
+PROMPT_LOGPROBS = Scoring("prompt_logprobs", {"prompt": "{tokens}", "max_tokens": 1, "prompt_logprobs": 1})
+"""As vLLM gives them."""
+
+
+@dataclass(frozen=True, slots=True)
+class BetweenLines:
+    """A phase of a start that takes from one line of the log to another. Each is a regular expression whose named
+    groups `hours`, `minutes`, `seconds` and `fraction` (its digits, read as a decimal fraction) are the time that the
+    log itself tells."""
+
+    begin: str
+    end: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +234,9 @@ class EngineAdapter:
     `failure_patterns` name causes of failure in its log, the likeliest first. `profiles` are the named sets of flags
     that it ships beside `default`. `backend_pattern` is a regular expression whose first group is the backend that
     the log says is really in use. `start_phases` maps phases of a start (weights, compile, capture) to regular
-    expressions whose first group is how many seconds the log says that each took. `no_exact_output` is why it cannot be
-    held to an output length, "" where it can: a workload that holds answers to one is then refused.
+    expressions whose first group is how many seconds the log says that each took, or to two lines of it.
+    `cache_variables` name the folders that it keeps between starts what it compiles. `no_exact_output` is why it cannot
+    be held to an output length, "" where it can: a workload that holds answers to one is then refused.
 
     `quantizing_flags` are those of its server that quantize weights while they are loaded, each with one value: they
     are left out for weights that are quantized already (`without_flags`).
@@ -221,7 +256,8 @@ class EngineAdapter:
     profiles: tuple[EngineProfile, ...] = ()
     profiler: Profiler | None = None
     backend_pattern: str = ""
-    start_phases: Mapping[str, str] = field(default_factory=dict)
+    start_phases: Mapping[str, str | BetweenLines] = field(default_factory=dict)
+    cache_variables: tuple[str, ...] = ()
     no_exact_output: str = ""
     quantizing_flags: tuple[str, ...] = ()
     option_source: OptionSource | None = None

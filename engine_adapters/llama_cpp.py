@@ -2,12 +2,14 @@
 
 from engine_adapters.base import (
     RESPONSE_FORMAT,
+    BetweenLines,
     CheckpointSpec,
     EngineAdapter,
     EngineProfile,
     FailurePattern,
     LaunchSpec,
     RequestDialect,
+    Scoring,
     UnsupportedVariant,
     environment_of,
     nothing_to_build,
@@ -32,6 +34,9 @@ KV_TYPES = ("f16", "bf16", "q8_0", "q4_0")
 
 PROFILES: tuple[EngineProfile, ...] = ()
 """Beside `default`: its documentation names no tuned set of flags for a CPU."""
+
+CLOCK = r"^(?P<minutes>\d+)\.(?P<seconds>\d{2})\.(?P<fraction>\d{3}\.\d{3})"
+"""Of its log: minutes, seconds, milliseconds and microseconds since it was loaded."""
 
 FAILURE_PATTERNS = (
     FailurePattern(r"unknown model architecture", FailureClass.UNSUPPORTED_ARCHITECTURE),
@@ -90,6 +95,14 @@ def _refuse(variant: Variant) -> None:
     refuse("llama.cpp", variant, one_cpu(variant) | refusals)
 
 
+FORCED = Scoring(
+    "forced_token",
+    {"prompt": "{tokens}", "max_tokens": 1, "logprobs": 1, "logit_bias": [["{token}", 1000]], "cache_prompt": True},
+)
+"""It knows neither echo nor prompt_logprobs; what it reports is before biases. The cache makes a text cost its tokens
+once: the requests that are timed never meet it, being unique."""
+
+
 def request_dialect(variant: Variant) -> RequestDialect:
     """Sampling is always sent, since the defaults differ between engines; the prompt cache is off unless asked for."""
     greedy = {"temperature": 0.0, "top_k": 1, "top_p": 1.0, "min_p": 0.0, "seed": variant.seed or 0}
@@ -97,6 +110,7 @@ def request_dialect(variant: Variant) -> RequestDialect:
         body={**greedy, "cache_prompt": bool(variant.prefix_cache)},
         exact_output={"ignore_eos": True},
         structured_output={"chat": RESPONSE_FORMAT, "completions": {"json_schema": "{json_schema}"}},
+        scoring=FORCED,
     )
 
 
@@ -116,6 +130,9 @@ ADAPTER = EngineAdapter(
         "uncached_prompt_tokens": "llamacpp:prompt_tokens_total",
         "cached_prompt_tokens": "llamacpp:prompt_tokens_cached_total",
         "output_tokens": "llamacpp:tokens_predicted_total",
+    },
+    start_phases={
+        "weights": BetweenLines(f"{CLOCK} I srv .*init: loading model$", f"{CLOCK} I srv .*init: model loaded$")
     },
     release_package="xllamacpp",
 )

@@ -177,6 +177,7 @@ def request_dialect(variant: Variant) -> RequestDialect:
         exact_output={"ignore_eos": True},
         token_id_prompts=False,
         structured_output={"chat": RESPONSE_FORMAT},
+        no_scoring="it tells log-probabilities of tokens that it drew only",
     )
 
 

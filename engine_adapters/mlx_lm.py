@@ -98,6 +98,7 @@ def request_dialect(variant: Variant) -> RequestDialect:
         exact_output={},
         token_id_prompts=False,
         structured_output={},
+        no_scoring="it tells log-probabilities of tokens that it drew only, and rounds them to bfloat16",
     )
 
 

@@ -13,6 +13,7 @@ from engine_adapters.base import (
     OptionSource,
     Profiler,
     RequestDialect,
+    Scoring,
     UnsupportedVariant,
     computes_fp8,
     environment_of,
@@ -169,12 +170,27 @@ def _refuse(variant: Variant) -> None:
     refuse(TITLE, variant, on_gpus(variant) | refusals | speculation(variant, METHODS))
 
 
+INPUT_LOGPROBS = Scoring(
+    "input_token_logprobs",
+    {
+        "input_ids": "{tokens}",
+        "sampling_params": {"max_new_tokens": 1, "temperature": 0.0},
+        "return_logprob": True,
+        "logprob_start_len": 0,
+        "top_logprobs_num": 1,
+    },
+    path="/generate",
+)
+"""Its own endpoint; written after its source, and not tried on a GPU."""
+
+
 def request_dialect(variant: Variant) -> RequestDialect:
     """Sampling is always sent; greedy decoding takes no seed per request."""
     return RequestDialect(
         body={"temperature": 0.0, "top_k": -1, "top_p": 1.0, "min_p": 0.0},
         exact_output={"ignore_eos": True, "min_tokens": "{output_tokens}"},
         cache_reset_path="/flush_cache",
+        scoring=INPUT_LOGPROBS,
     )
 
 
@@ -215,6 +231,7 @@ ADAPTER = EngineAdapter(
         start_path="/start_profile", stop_path="/stop_profile", env=(("SGLANG_TORCH_PROFILER_DIR", "{traces}"),)
     ),
     backend_pattern=r"attention_backend='?(\w+)'?",
+    cache_variables=("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "FLASHINFER_WORKSPACE_BASE"),
     start_phases={
         "weights": r"Load weight end\. elapsed=([0-9.]+) s",
         "capture": r"Capture .*CUDA graph end\. elapsed=([0-9.]+) s",

@@ -101,6 +101,7 @@ def request_dialect(variant: Variant) -> RequestDialect:
         body={"temperature": 0.0, "seed": variant.seed or 0},
         exact_output={},
         token_id_prompts=False,
+        no_scoring="of a prompt's tokens it tells log-probabilities, and not which token was the likeliest",
     )
 
 
@@ -133,7 +134,7 @@ ADAPTER = EngineAdapter(
         FailurePattern(r"driver on your system is too old|unsatisfied condition: cuda", FailureClass.DRIVER_TOO_OLD),
     ),
     backend_pattern=r"Using attention (\w+) - Prefix caching",
-    start_phases={"load": r"Shard ready in ([0-9.]+)s"},
+    start_phases={"weights": r"Shard ready in ([0-9.]+)s"},
     quantizing_flags=("--quantize",),
     no_exact_output="it ends an answer where the model does, since ignore_eos is false for every request over HTTP",
 )

@@ -7,6 +7,7 @@ greedy under continuous batching, and no check of a request's length against the
 import json
 
 from engine_adapters.base import (
+    BetweenLines,
     CheckpointSpec,
     EngineAdapter,
     EngineProfile,
@@ -120,6 +121,7 @@ def request_dialect(variant: Variant) -> RequestDialect:
         usage_in_stream="always",
         sends_done=False,
         structured_output={},
+        no_scoring="its server refuses a request for log-probabilities",
     )
 
 
@@ -133,5 +135,11 @@ ADAPTER = EngineAdapter(
     request_dialect=request_dialect,
     failure_patterns=FAILURE_PATTERNS,
     profiles=PROFILES,
+    start_phases={
+        "weights": BetweenLines(
+            r"Loading weights: +0%.*\[(?P<minutes>\d+):(?P<seconds>\d+)<\?",
+            r"Loading weights: 100%.*\[(?P<minutes>\d+):(?P<seconds>\d+)<00:00",
+        )
+    },
     release_package="transformers",
 )

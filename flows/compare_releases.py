@@ -30,7 +30,7 @@ from tasks.serve import is_there_already
 
 log = logging.getLogger("dyno.compare")
 
-PILOT = -1
+PILOT, SECOND_PILOT = -1, -2
 
 
 @flow(
@@ -83,8 +83,10 @@ def _launch_for(
 
 
 def _slots(docket: Docket, look: Look, system: System) -> Iterator[tuple[int, Arm]]:
-    """In the order of launching; the canary has as many as the first look."""
+    """In the order of launching; the canary has as many as the first look. The second pilot is for where the first
+    failed."""
     yield PILOT, "pilot"
+    yield SECOND_PILOT, "pilot"
     for round_ in range(look.launches):
         has_canary = docket.order.canary and system.has_canary and round_ < docket.looks[0].launches
         yield from ((round_, arm) for arm in arms_of(round_, canary=has_canary))
@@ -99,9 +101,10 @@ def _make(
     arm: Arm,
 ) -> None:
     """Measures one launch, and keeps it on disk before it counts."""
-    pilot = next((one for one in launches if one.system == system.name and one.arm == "pilot"), None)
-    if pilot is not None and pilot.cause:
-        return  # without the baseline's rates there is nothing to compare at
+    pilots = [one for one in launches if one.system == system.name and one.arm == "pilot"]
+    pilot = next((one for one in pilots if not one.cause), None)
+    if (arm == "pilot") == (pilot is not None):
+        return  # one pilot is enough, and without the baseline's rates there is nothing to compare at
     number = 1 + max((one.number for one in launches), default=0)
     variant = system.candidate if arm == "candidate" else system.baseline
     gpus = ADAPTERS[variant.engine].launch_spec(variant).gpus

@@ -18,6 +18,7 @@ from tasks.campaigns.campaign import Campaign, Retry, open_campaign
 from tasks.campaigns.home import Home, measuring_alone, open_home
 from tasks.campaigns.planning import PlannedCell, estimate, plan_cells
 from tasks.campaigns.slots import pool_campaign
+from tasks.quality.material import read_material
 
 log = logging.getLogger("dyno.plan")
 
@@ -30,6 +31,8 @@ POOL_ATTEMPTS = 3
 def invoke(experiment: Experiment, *, force: bool, retry: Retry, print_result: Printer) -> int:
     """Measures what is due, and shows everything that the experiment asks for; returns the exit code."""
     home = open_home().make()
+    if experiment.quality is not None:
+        read_material(experiment.quality)  # a file that cannot be read is said before anything is launched
     campaign, planned = _plan(experiment, home, force=force, retry=retry)
     _judge_kept_again(experiment, campaign, planned)
     if retry:
@@ -151,6 +154,8 @@ def _order(experiment: Experiment, home: Home, campaign: Campaign, planned: list
         kept=tuple(p.cell.id for p in planned if p.state in ("measured", "stand_in", "invalid", "failed")),
         load_plan=experiment.load_plan,
         slos=experiment.slos,
+        quality=experiment.quality,
+        cold_start=experiment.cold_start,
         seed=experiment.seed,
     )
 

@@ -13,6 +13,7 @@ from experiments.schema.result import PointResult
 from flows.measure_variant import prepare_launch, trial_plan
 from tasks.campaigns.home import Home
 from tasks.campaigns.ledger import Ledger, now
+from tasks.diagnose import diagnose
 from tasks.download import download_dataset
 from tasks.load_sweep import load_sweep
 from tasks.loadgen.pool import Pool
@@ -59,9 +60,9 @@ def measure_launch(
     except Exception as error:  # whatever fails becomes a result
         if hidden_stop(error):
             raise KeyboardInterrupt from error
-        failed = ledger.failure(cells[0], error)
-        log.error("%s: %s", failed.stage, failed.cause)
-        why = {"stage": failed.stage, "cause": failed.cause, "failure_class": failed.failure_class}
+        failed = ledger.failure(cells[0], error, **diagnose(error, ledger.variant, folder.with_suffix(".log")))
+        log.error("%s at %s: %s", failed.failure_class, failed.stage, failed.cause)
+        why = {name: getattr(failed, name) for name in ("stage", "cause", "failure_class", "log_excerpt")}
         return whose.model_copy(update={"ended_at": now(), "provenance": ledger.provenance, **why})
     told = {"points": points, "start_s": start_s, "provenance": ledger.provenance}
     return whose.model_copy(update={"ended_at": now(), **told})

@@ -12,9 +12,11 @@ from prefect.states import Completed, Failed
 from engine_adapters import ADAPTERS
 from experiments.errors import DynoError, hidden_stop
 from experiments.schema.base import content_id
+from experiments.schema.cold_start import ColdStart
 from experiments.schema.failure import FailureClass
 from experiments.schema.load import ClosedLoop, StopRule
 from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
+from experiments.schema.quality import QualityResult
 from experiments.schema.result import CellResult, CellState, PointResult, WarmUpResult
 from flows.diagnosis import measured_machine
 from tasks.analyse import analyse
@@ -27,6 +29,7 @@ from tasks.build import build, make_environment
 from tasks.campaigns.campaign import Campaign
 from tasks.campaigns.home import Home, stand_ins
 from tasks.campaigns.ledger import Ledger
+from tasks.cold_start import Before, before_start, cold_start, keep_starts, kept_starts, start_cold
 from tasks.diagnose import diagnose
 from tasks.download import download, download_dataset
 from tasks.load_sweep import load_sweep, trial_seed
@@ -35,6 +38,7 @@ from tasks.loadgen.pool import Pool
 from tasks.pull import pull
 from tasks.quantize import quantize
 from tasks.rejudge import held_against
+from tasks.score import score_variant
 from tasks.serve import Loadable, is_there_already, launched, runs_in_container, serve
 from tasks.serving.environment import Environment
 from tasks.serving.gpus import gpu_facts
@@ -131,6 +135,9 @@ def _interrupted(ledger: Ledger, cells: tuple[CellOrder, ...]) -> None:
 
 
 def _saved(ledger: Ledger, result: CellResult) -> CellResult:
+    """With how the servers of its launches started, whatever became of it."""
+    launches = sorted({*launches_of(result.points), ledger.launch})
+    result = result.model_copy(update={"cold_starts": kept_starts(ledger.campaign, ledger.variant, launches)})
     ledger.campaign.save(result)
     return result
 
@@ -140,10 +147,15 @@ def _launch(ledger: Ledger, pending: tuple[CellOrder, ...], results: list[CellRe
     the launch from measuring at all."""
     loadable, tokenizer = (None, None) if is_there_already(ledger.variant) else prepare_launch(ledger)
     log_file = ledger.campaign.server_log(ledger.variant.id, ledger.launch)
-    leases = Home(Path(ledger.run.home)).leases
+    home = Home(Path(ledger.run.home))
     ledger.stage = "launch"
-    with serve(ledger.variant, loadable=loadable, log_file=log_file, leases=leases) as server:
+    starts = _started_cold(ledger, loadable)
+    before = before_start(ledger.variant, loadable, home) if loadable else None
+    with serve(ledger.variant, loadable=loadable, log_file=log_file, leases=home.leases) as server:
         ledger.stages_s["launch"] = server.timings_s["first_token_s"]
+        if before:
+            starts.append(_start(ledger, before, server, log_file))
+            keep_starts(ledger.campaign, ledger.variant, ledger.launch, starts)
         ledger.provenance |= launched(ledger.variant, server)
         with Pool() as pool:
             for cell in pending:
@@ -152,6 +164,20 @@ def _launch(ledger: Ledger, pending: tuple[CellOrder, ...], results: list[CellRe
                     break
         ledger.stage = "teardown"
     teardown(server)
+
+
+def _started_cold(ledger: Ledger, loadable: Loadable | None) -> list[ColdStart]:
+    """One start before the launch that is measured, where the experiment asks for cold ones."""
+    plan = ledger.run.cold_start
+    if plan is None or loadable is None:
+        return []
+    log_file, home = ledger.campaign.cold_log(ledger.variant.id, ledger.launch), Home(Path(ledger.run.home))
+    stages_s, launch = ledger.stages_s, ledger.launch
+    return [start_cold(ledger.variant, loadable, plan, home=home, log_file=log_file, launch=launch, stages_s=stages_s)]
+
+
+def _start(ledger: Ledger, before: Before, server: Server, log_file: Path) -> ColdStart:
+    return cold_start(ledger.variant, before, server, log_file=log_file, launch=ledger.launch, stages_s=ledger.stages_s)
 
 
 def prepare_launch(ledger: Ledger) -> tuple[Loadable, Path]:
@@ -224,8 +250,22 @@ def _measure_cell(launch: Ledger, cell: CellOrder, server: Server, tokenizer: Pa
     if len(points) > len(before) and open_round(run.load_plan, points, run.slos) is not None:
         cause = f"{len(done)} launches are measured, and more are asked for"
         return ledger.result(cell, CellState.INTERRUPTED, stage="load sweep", cause=cause, points=tuple(points))
-    found = ledger.result(cell, CellState.MEASURED, points=tuple(points), warm_ups=_warm_ups(ledger, cell, done))
+    found = ledger.result(
+        cell,
+        CellState.MEASURED,
+        points=tuple(points),
+        warm_ups=_warm_ups(ledger, cell, done),
+        quality=_quality(ledger, server, tokenizer),
+    )
     return analyse(found, run.slos, run.load_plan)
+
+
+def _quality(ledger: Ledger, server: Server, tokenizer: Path | None) -> QualityResult | None:
+    """After the sweep, so that no request of it meets what scoring left in a cache."""
+    if ledger.run.quality is None:
+        return None
+    with ledger.during("quality"):
+        return score_variant(ledger.run.quality, ledger.variant, server, tokenizer, ledger.campaign, ledger.launch)
 
 
 def kept_points(ledger: Ledger, cell: CellOrder) -> tuple[PointResult, ...]:

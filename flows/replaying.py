@@ -7,6 +7,7 @@ from typing import Any
 
 from engine_adapters import ADAPTERS
 from experiments.errors import AnotherSystem, DynoError, InputError, SetupError
+from experiments.schema.base import METHOD_VERSION
 from experiments.schema.replay import Difference, ReplayOrder, ReplayResult
 from experiments.schema.result import CellResult
 from flows.launch_command import find_cell
@@ -40,8 +41,15 @@ def _measured(cell: CellResult) -> CellResult:
 
 def differences_of(order: ReplayOrder, provenance: Mapping[str, Any]) -> tuple[Difference, ...]:
     """What is not as it was when the cell was measured."""
-    package = ADAPTERS[order.cell.variant.engine].release_package
-    return differences(order.cell.provenance, provenance, package=package)
+    cell = order.cell
+    methods = dict.fromkeys(point.summary.method_version for point in cell.points)
+    changed = [
+        Difference(what="method version", stored=one, now=METHOD_VERSION, is_another_system=True)
+        for one in methods
+        if one != METHOD_VERSION
+    ]
+    package = ADAPTERS[cell.variant.engine].release_package
+    return (*changed, *differences(cell.provenance, provenance, package=package))
 
 
 def refuse_another_system(order: ReplayOrder, provenance: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from experiments.errors import InputError
 from flows.terminal import note
 from tasks.campaigns.home import stand_ins
 
-TAKE_THEM = frozenset({"validate", "plan", "run", "retry", "command", "report", "ui", "store", "engines", "images"})
+TAKE_THEM = frozenset({"validate", "plan", "run", "retry", "command", "ui", "store", "engines", "images"})
 
 
 def announce_stand_ins(command: str) -> None:

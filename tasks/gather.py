@@ -46,5 +46,7 @@ def _keep_records(folder: Path, campaign: Campaign, result: CellResult) -> None:
     for path, launch in launches.items():
         if path.is_dir():
             shutil.copytree(path, campaign.launch_folder(result.cell_id, launch), dirs_exist_ok=True)
+    if (folder / "quality").is_dir():
+        shutil.copytree(folder / "quality", campaign.quality_folder(result.variant.id), dirs_exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         shutil.copyfile(folder / "server.log", campaign.server_log(result.variant.id, result.launch))

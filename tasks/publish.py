@@ -11,6 +11,7 @@ from experiments.schema.result import CellResult, CellState
 from tasks.campaigns.campaign import Campaign, all_campaigns
 from tasks.campaigns.home import Home
 from tasks.reporting.report import write_report
+from tasks.score import with_quality
 from tasks.timelines import cell_timelines
 from tasks.track import publish_cell, tracking_store
 
@@ -35,6 +36,7 @@ def publish(order: ExperimentOrder, home: Home, campaign: Campaign, results: Seq
 
     Where no invocation could be opened before, or none was needed, it is opened now."""
     report = campaign.folder / "report.html"
+    results = _with_quality(order, campaign, results)
     timelines = {result.cell_id: cell_timelines(campaign, result) for result in results}
     write_report(report, experiment=order.experiment, description=order.description, cells=results, timelines=timelines)
     log.info("report: %s", report)
@@ -47,6 +49,17 @@ def publish(order: ExperimentOrder, home: Home, campaign: Campaign, results: Seq
         log.warning("%s", error)
         return False
     return True
+
+
+def _with_quality(order: ExperimentOrder, campaign: Campaign, results: Sequence[CellResult]) -> list[CellResult]:
+    """What became known since a cell was tracked, once its reference was scored too, is saved, and published again."""
+    found = []
+    for before, after in zip(results, with_quality(results, order.quality, campaign), strict=True):
+        if after.quality != before.quality:
+            after = after.model_copy(update={"mlflow_run_id": ""})
+            campaign.save(after)
+        found.append(after)
+    return found
 
 
 def close_invocation(

@@ -2,8 +2,11 @@
 
 import functools
 import logging
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
+import pyarrow as pa
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
@@ -15,6 +18,8 @@ from tasks.campaigns.campaign import Campaign
 from tasks.campaigns.home import Home
 from tasks.reporting.drawing import write_plots
 from tasks.serving.server import files_beside
+from tasks.telemetry.record import read_telemetry
+from tasks.telemetry.series import Series, telemetry_series
 from tasks.tracking.mlflow_store import TrackingStore
 
 log = logging.getLogger("dyno.track")
@@ -57,20 +62,40 @@ def publish_cell(result: CellResult, home: Home, campaign: Campaign, invocation_
     """Publishing again what is there changes nothing. Raises PublishError."""
     plots = campaign.cell_folder(result.cell_id) / "plots"
     write_plots(plots, result)
+    launches = sorted({point.launch for point in result.points} - {0} | {result.launch})
+    records = {f"points/launch-{launch}": campaign.launch_folder(result.cell_id, launch) for launch in launches}
     candidates = {
-        "plots": plots,
-        "points": campaign.launch_folder(result.cell_id, result.launch),
+        "quality": campaign.quality_folder(result.variant.id),
         "build.log": campaign.build_log(result.variant.id, result.launch),
-        **{
-            f"points-launch-{launch}": campaign.launch_folder(result.cell_id, launch)
-            for launch in sorted({point.launch for point in result.points} - {0, result.launch})
-        },
         "server-files": files_beside(campaign.server_log(result.variant.id, result.launch)),
         "server.log": campaign.server_log(result.variant.id, result.launch),
     }
-    files = {name: path for name, path in candidates.items() if path.exists()}
-    store = tracking_store(home)
-    run_id = store.publish_cell(result, invocation_run_id=invocation_run_id, files=files)
+    run_id = tracking_store(home).publish_cell(
+        result,
+        invocation_run_id=invocation_run_id,
+        files=_existing(candidates),
+        records=_existing({"plots": plots, **records}),
+        series=cell_series(campaign, result),
+    )
     tracked = result.model_copy(update={"mlflow_run_id": run_id})
     campaign.save(tracked)
     return tracked
+
+
+def _existing(files: Mapping[str, Path]) -> dict[str, Path]:
+    return {name: path for name, path in files.items() if path.exists()}
+
+
+def cell_series(campaign: Campaign, cell: CellResult) -> Series:
+    """What machine and engine did over time while the cell's points were measured; empty where nobody looked."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for point in sorted(cell.points, key=lambda point: point.started_at):
+        folder = campaign.launch_folder(cell.cell_id, point.launch or cell.launch) / point.directory
+        try:
+            told = telemetry_series(read_telemetry(folder), datetime.fromisoformat(point.started_at))
+        except (OSError, ValueError, pa.ArrowException) as error:
+            log.warning("%s: no series of its telemetry: %s", folder, error)
+            continue
+        for name, samples in told.items():
+            found.setdefault(name, []).extend(samples)
+    return found

@@ -159,6 +159,7 @@ SCRIPTS: dict[str, dict[str, Any]] = {
     "miscounts": {"miscounts_after": 20},
     # speed
     "steady": {"first_token_s": 0.02, "gap_s": 0.005},
+    "slower": {"first_token_s": 0.02, "gap_s": 0.007},
     "late": {"first_token_s": 0.5},
     "drifts": {"first_token_s": 0.004, "gap_s": 0.002, "slows_after": 300},
 }

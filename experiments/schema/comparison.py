@@ -69,7 +69,7 @@ class LaunchResult(Spec):
 
     `system` names what is compared with itself: the variant without its engine's version. `points` holds by workload
     name what was measured; `start_s` the seconds of the phases of its start; `gpus` how many the server takes. One
-    that failed has the stage, the class and the cause instead.
+    that failed has the stage, the class, the cause and the lines that tell it instead.
     """
 
     number: int
@@ -84,6 +84,7 @@ class LaunchResult(Spec):
     failure_class: FailureClass | None = None
     stage: str = ""
     cause: str = ""
+    log_excerpt: str = ""
     started_at: str = ""
     ended_at: str = ""
 

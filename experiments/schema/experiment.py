@@ -8,8 +8,10 @@ from typing import Annotated, Any, Self, get_origin
 from pydantic import BeforeValidator, Field, model_validator
 
 from experiments.schema.base import METHOD_VERSION, Name, Spec, canonical, id_of_texts
+from experiments.schema.cold_start import ColdStartPlan
 from experiments.schema.load import LoadPlan
 from experiments.schema.model import Model
+from experiments.schema.quality import QualityPlan
 from experiments.schema.slo import SLO
 from experiments.schema.variant import Quantization, Variant
 from experiments.schema.workload import Workload
@@ -97,6 +99,8 @@ class Experiment(Spec):
     exclude: tuple[Exclusion, ...] = ()
     load_plan: LoadPlan = LoadPlan()
     slos: tuple[SLO, ...] = ()
+    quality: QualityPlan | None = None
+    cold_start: ColdStartPlan | None = None
     seed: int = 0
 
     def cells(self) -> tuple["Cell", ...]:
@@ -117,9 +121,12 @@ class Experiment(Spec):
         return next((one.reason for one in self.exclude if one.matches(variant, workload)), "")
 
     def _asked(self) -> tuple[object, ...]:
-        """How each cell is measured. The SLOs say only how the records are judged, unless they are searched for."""
+        """How each cell is measured. The SLOs say only how the records are judged, unless they are searched for; what
+        is not asked for leaves the ids as they are."""
         searched = self.slos if self.load_plan.capacity is not None else ()
-        return self.load_plan.identity(), [str(slo) for slo in searched], self.seed
+        quality = [self.quality.asked()] if self.quality else []
+        cold_start = [{"cold_start": self.cold_start}] if self.cold_start else []
+        return self.load_plan.identity(), [str(slo) for slo in searched], self.seed, *quality, *cold_start
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,9 @@
 from pydantic import Field
 
 from experiments.schema.base import Spec
+from experiments.schema.cold_start import ColdStartPlan
 from experiments.schema.load import LoadPlan
+from experiments.schema.quality import QualityPlan
 from experiments.schema.slo import SLO
 from experiments.schema.variant import Variant
 from experiments.schema.workload import Workload
@@ -34,5 +36,7 @@ class ExperimentOrder(Spec):
     kept: tuple[str, ...] = Field(default=(), description="ids of the cells kept from before")
     load_plan: LoadPlan = LoadPlan()
     slos: tuple[SLO, ...] = ()
+    quality: QualityPlan | None = None
+    cold_start: ColdStartPlan | None = None
     seed: int = 0
     invocation_run_id: str = Field(default="", description="MLflow run that the cells' runs belong to")

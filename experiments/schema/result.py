@@ -7,8 +7,10 @@ from pydantic import Field
 
 from experiments.schema.base import Spec
 from experiments.schema.bound import CellBounds, CellCost, PointBound, TokenCost
+from experiments.schema.cold_start import ColdStart
 from experiments.schema.failure import FailureClass
 from experiments.schema.load import LoadPlan, LoadPoint
+from experiments.schema.quality import QualityResult
 from experiments.schema.slo import SLO
 from experiments.schema.variant import Variant
 from experiments.schema.workload import Workload
@@ -270,7 +272,8 @@ class CellResult(Spec):
     saturation_output_tokens_per_s, capacity_rps/NAME where certified, and derating/ARRIVALS/FIGURE; `headline_reasons`
     says why one is absent. Over several launches they are means, and `between_launches` has their intervals. `launch`
     is the latest; each point names its own. `load_plan`, `slos` and `seed` are what it was measured by: with them it
-    can be measured again."""
+    can be measured again. `quality` is the variant's, None where the experiment asks for none; `cold_starts` are the
+    starts of its servers."""
 
     cell_id: str
     experiment: str
@@ -296,6 +299,8 @@ class CellResult(Spec):
     bounds: CellBounds | None = None
     bound_reason: str = ""
     cost: CellCost | None = None
+    quality: QualityResult | None = None
+    cold_starts: tuple[ColdStart, ...] = ()
     stages_s: dict[str, float] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
     started_at: str = ""

@@ -88,7 +88,11 @@ class Docket:
             *_broken_figures(launches, self.order.margin),
             *_behind_figures(baseline, candidate, self.order.margin),
         )
-        verdict, reason = _overall(cells, canary)
+        verdict, reason = _overall(cells, canary, launches)
+        gaps = _gaps(self.judgements, baseline, candidate)
+        verdict = ChangeVerdict.UNDECIDED if gaps and verdict is ChangeVerdict.EQUIVALENT else verdict
+        lost = _lost(baseline, candidate) if verdict is ChangeVerdict.UNDECIDED else ""
+        reason = "; ".join(filter(None, (reason, lost, gaps)))
         return ComparisonResult(
             id=name,
             engine=self.order.engine,
@@ -195,6 +199,25 @@ def _with_losses(judged: Judgement, baseline: Mapping[Place, Lost], candidate: M
     return replace(judged, reason="; ".join(filter(None, (judged.reason, *told)))) if told else judged
 
 
+def _lost(*sides: Mapping[Place, Lost]) -> str:
+    """How many trials do not count, of all; "" where all do."""
+    every = [lost for side in sides for lost in side.values()]
+    invalid, trials = sum(lost.invalid for lost in every), sum(lost.trials for lost in every)
+    return f"{invalid} of {trials} trials are invalid" if invalid else ""
+
+
+def _gaps(judgements: Sequence[Judgement], baseline: Mapping[Place, Lost], candidate: Mapping[Place, Lost]) -> str:
+    """The loads at which no trial of either side is valid, so that nothing is said of them; "" where there is none."""
+    told = {_place(one.series) for one in judgements}
+    gaps = sorted(place for place in {*baseline, *candidate} if place not in told)
+    if not gaps:
+        return ""
+    names = list(dict.fromkeys(f"{at} of {workload}" for _, workload, at in gaps))
+    named = ", ".join(names[:4]) + (" and others" if len(names) > 4 else "")
+    lost = candidate.get(gaps[-1]) or baseline[gaps[-1]]
+    return f"no trial of either side is valid at {named}: {lost.reason}"
+
+
 def _place(series: Series) -> Place:
     system, _, workload = series.cell.rpartition("/")
     return system, workload, series.at
@@ -240,7 +263,9 @@ VISITS = (
 )
 
 
-def _overall(cells: Sequence[FigureChange], canary: CanaryResult) -> tuple[ChangeVerdict, str]:
+def _overall(
+    cells: Sequence[FigureChange], canary: CanaryResult, launches: Sequence[LaunchResult]
+) -> tuple[ChangeVerdict, str]:
     """The worst that was shown; equivalent only where every figure is."""
     if canary.broken:
         broken = [one for one in canary.figures if one.verdict in (ChangeVerdict.REGRESSED, ChangeVerdict.IMPROVED)]
@@ -251,8 +276,19 @@ def _overall(cells: Sequence[FigureChange], canary: CanaryResult) -> tuple[Chang
     counts = {verdict: sum(one.verdict == verdict for one in cells) for verdict in ChangeVerdict}
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     if not cells:
-        return ChangeVerdict.UNDECIDED, "no figure could be compared"
+        return ChangeVerdict.UNDECIDED, f"no figure could be compared{_why_none(launches)}"
     for verdict in (ChangeVerdict.REGRESSED, ChangeVerdict.IMPROVED, ChangeVerdict.UNDECIDED):
         if counts[verdict]:
             return verdict, f"of {len(cells)} figures {told}"
     return ChangeVerdict.EQUIVALENT, f"all {len(cells)} figures"
+
+
+def _why_none(launches: Sequence[LaunchResult]) -> str:
+    """What failed."""
+    failed = [one for one in launches if one.cause]
+    if failed:
+        last = failed[-1]
+        return (
+            f": {len(failed)} of {len(launches)} launches failed, the last ({last.arm}) at {last.stage}: {last.cause}"
+        )
+    return ""

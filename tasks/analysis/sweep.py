@@ -180,7 +180,7 @@ def _to_certify(
     """Requests; as many times more as the queue remembers at this rate, where no search follows that sees to it."""
     alpha = ALPHA / max(1, planned_looks(plan, len(slos)).to_certify)
     needed = max((certification_requests(slo.percentile, 0, alpha) for slo in slos), default=0)
-    if plan.capacity is not None or process.kind == "trace":
+    if not needed or plan.capacity is not None or process.kind == "trace":
         return needed
     memory = memory_s(done, process, rate)
     return max(needed, ceil(min(MARGIN * needed * memory, plan.max_seconds) * rate))

@@ -2,7 +2,8 @@
 
 campaigns/EXPERIMENT/NUMBER/CELL/cell.json
 campaigns/EXPERIMENT/NUMBER/CELL/launch-N/STEP-ROLE/requests.parquet, trial.json, point.json once the point counts
-campaigns/EXPERIMENT/NUMBER/servers/VARIANT-N.log
+campaigns/EXPERIMENT/NUMBER/servers/VARIANT-N.log, VARIANT-N.start.json
+campaigns/EXPERIMENT/NUMBER/quality/VARIANT/quality.parquet, answers.json
 """
 
 import os
@@ -95,6 +96,20 @@ class Campaign:
     def build_log(self, variant_id: str, launch: int) -> Path:
         """What the tools said that compiled the engine of a launch; there is none where nothing was compiled."""
         return self.folder / "builds" / f"{variant_id}-{launch}.log"
+
+    def quality_folder(self, variant_id: str) -> Path:
+        """What scoring a variant left."""
+        return self.folder / "quality" / variant_id
+
+    def cold_log(self, variant_id: str, launch: int) -> Path:
+        """What the server said that was started cold on purpose before a launch."""
+        folder = self.folder / "servers" / "cold"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{variant_id}-{launch}.log"
+
+    def start_record(self, variant_id: str, launch: int) -> Path:
+        """How the server of a launch started, and one that was started cold before it."""
+        return self.folder / "servers" / f"{variant_id}-{launch}.start.json"
 
     def next_launch(self, variant_id: str) -> int:
         """A number that no launch of this variant had: the log of each is kept."""

@@ -59,6 +59,11 @@ class Home:
         return self.root / "leases"
 
     @property
+    def launches(self) -> Path:
+        """Which variants were launched, on which boot."""
+        return self.root / "launches.jsonl"
+
+    @property
     def prefect(self) -> Path:
         """Prefect's home, unless PREFECT_API_URL names a server."""
         return self.root / "prefect"

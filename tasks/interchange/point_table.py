@@ -1,5 +1,6 @@
 """A row a load point: what was asked of the server, and every figure of the trial with its interval."""
 
+import functools
 from collections.abc import Iterator, Sequence
 
 from experiments.redaction import redacted
@@ -58,6 +59,7 @@ ENGINE_MEANINGS = {
 OUTCOMES = ("completed", "failed", "timed_out", "cancelled", "never_sent")
 
 
+@functools.cache
 def latency_name(latency: str, what: str) -> str:
     """ttft_ms and p95 are ttft_p95_ms, as everywhere."""
     return f"{latency.removesuffix('_ms')}_{what}_ms"

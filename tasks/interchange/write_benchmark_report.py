@@ -77,7 +77,7 @@ def _scenario(cell: CellResult, point: PointResult) -> dict[str, Any]:
     parallel = {"tp": variant.tensor_parallel, "pp": variant.pipeline_parallel, "ep": variant.expert_parallel}
     engine = {
         "kind": "inference_engine",
-        "tool": variant.engine,
+        "tool": variant.engine_name,
         "tool_version": variant.engine_version,
         "role": "replica",
         "replicas": 1,
@@ -88,7 +88,7 @@ def _scenario(cell: CellResult, point: PointResult) -> dict[str, Any]:
         "args": {"argv": cell.provenance.get("argv", [])},
         "config": variant.model_dump(mode="json", exclude_defaults=True),
     }
-    metadata = {"label": variant.engine, "cfg_id": variant.id}
+    metadata = {"label": variant.engine_name, "cfg_id": variant.id}
     stack = [{"metadata": metadata, "standardized": engine, "native": native}]
     return {"stack": stack, "load": _load(cell, point)}
 

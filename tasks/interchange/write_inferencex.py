@@ -51,9 +51,9 @@ def _identity(cell: CellResult, point: PointResult) -> dict[str, Any]:
     return {
         "hw": variant.hardware,
         "conc": load.concurrency if isinstance(load, ClosedLoop) else None,
-        "image": f"{variant.engine}:{variant.engine_version}",
+        "image": f"{variant.engine_name}:{variant.engine_version}",
         "model": variant.model.name,
-        "framework": variant.engine,
+        "framework": variant.engine_name,
         "precision": variant.quantization.value,
         "spec_decoding": variant.speculative_method or "none",
         "disagg": False,

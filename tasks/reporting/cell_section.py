@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from experiments.redaction import redacted
 from experiments.schema.result import CellResult, Distribution, PointResult, SLOAttainment
@@ -10,6 +9,7 @@ from experiments.schema.timeline import Timeline
 from tasks.reporting.bounds_section import bounds_section
 from tasks.reporting.launches_section import launches_section
 from tasks.reporting.markup import Content, Markup, element
+from tasks.reporting.notes import Notes
 from tasks.reporting.point_section import points_over_time
 from tasks.reporting.wording import load_text, number, outcome_text, slo_text
 
@@ -23,22 +23,6 @@ LATENCIES = (
     ("tpot_ms", "TPOT", ("p50",)),
     ("e2e_ms", "E2E", ("p50", "p95")),
 )
-
-
-@dataclass(slots=True)
-class Notes:
-    """Numbered reasons under a table; equal ones once."""
-
-    texts: list[str] = field(default_factory=list)
-
-    def mark(self, text: str) -> Markup:
-        """The number of a reason, to stand beside what it explains."""
-        if text not in self.texts:
-            self.texts.append(text)
-        return element("sup", str(self.texts.index(text) + 1))
-
-    def listed(self) -> Content:
-        return element("ol", [element("li", text) for text in self.texts], class_="notes") if self.texts else None
 
 
 def cell_section(cell: CellResult, name: str, timelines: Mapping[str, Timeline]) -> Markup:

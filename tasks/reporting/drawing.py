@@ -10,7 +10,7 @@ from typing import Any
 from experiments.schema.result import CellResult
 from tasks.reporting.markup import Markup, element
 from tasks.reporting.plots import Line, Plot, workload_plots
-from tasks.reporting.wording import variant_names
+from tasks.reporting.wording import cell_names
 
 INK, MUTED, GRID, PAPER = "#0a0a01", "#0a0a02", "#0a0a03", "#0a0a04"
 SERIES = tuple(f"#0b0b{index:02d}" for index in range(8))
@@ -187,7 +187,7 @@ def write_plots(folder: Path, cell: CellResult) -> list[Path]:
     """The plots of one cell as files, for the tracking store."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for index, plot in enumerate(workload_plots([cell], variant_names([cell.variant]))):
+    for index, plot in enumerate(workload_plots([cell], cell_names([cell]))):
         path = folder / ("throughput_latency.svg" if index == 0 else f"latency_against_rate_{index}.svg")
         aside = path.with_suffix(".partial")
         aside.write_text(svg(plot, in_page=False), encoding="utf-8")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from experiments.schema.result import CellResult, CellState
-from tasks.reporting.wording import capacity_text, is_stand_in, number, slo_text, variant_names
+from tasks.reporting.wording import capacity_text, cell_names, is_stand_in, number, slo_text
 
 WEAK_GRADES = frozenset({"D", "E", "F"})
 """A headline point is missing, or half of the points are invalid."""
@@ -19,7 +19,7 @@ def title(cells: Sequence[CellResult]) -> str:
         return _nothing_measured(cells)
     if any(is_stand_in(cell) for cell in cells):
         return "Stand-ins answered in the place of engines, and nothing was measured"
-    names = variant_names(cell.variant for cell in cells)
+    names = cell_names(cells)
     among = "" if len(measured) == len(cells) else ", of those that could be measured"
     leaders = {workload: _leaders(measured, workload) for workload in _workloads(measured)}
     sets = {frozenset(cell.variant.id for cell in lead) for lead in leaders.values()}
@@ -70,14 +70,14 @@ def caveat(cells: Sequence[CellResult]) -> str:
     weak = [cell for cell in judged if cell.state is not CellState.MEASURED or cell.grade in WEAK_GRADES]
     if not weak:
         return ""
-    names = variant_names(cell.variant for cell in cells)
+    names = cell_names(cells)
     which = _listed([f"{names[cell.variant.id]} on {cell.workload.name}" for cell in weak])
     return f"{len(weak)} of {len(cells)} cells rest on few valid points or none, and are compared with care: {which}."
 
 
 def findings(cells: Sequence[CellResult], workload: str) -> list[str]:
     """What one workload showed: the ceiling, the floor, the capacity at each SLO."""
-    names = variant_names(cell.variant for cell in cells)
+    names = cell_names(cells)
     on_it = [cell for cell in cells if cell.workload.name == workload]
     if any(is_stand_in(cell) for cell in on_it):
         return ["Stand-ins answered here: their figures say nothing of an engine, and are not compared."]

@@ -7,19 +7,21 @@ from pathlib import Path
 from experiments.schema.result import CellResult, CellState
 from experiments.schema.timeline import Timeline
 from tasks.reporting.cell_section import cell_section
+from tasks.reporting.cold_start_section import cold_start_section
 from tasks.reporting.drawing import legend, svg
 from tasks.reporting.headlines import caveat, findings, title
 from tasks.reporting.markup import Content, Markup, element, join
 from tasks.reporting.plots import Plot, workload_plots
+from tasks.reporting.quality_section import quality_section
 from tasks.reporting.summary_table import summary_table
 from tasks.reporting.wording import (
     STAND_IN_NOTE,
     SYNTHETIC_NOTE,
+    cell_names,
     common_label,
     is_stand_in,
     is_synthetic,
     outcome_text,
-    variant_names,
 )
 
 ONE_LAUNCH = """
@@ -80,7 +82,7 @@ def report_html(
     timelines: Timelines,
 ) -> str:
     """The whole page."""
-    names = variant_names(cell.variant for cell in cells)
+    names = cell_names(cells)
     style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
     head = element(
         "head",
@@ -94,6 +96,8 @@ def report_html(
         _opening(experiment, cells, description, written_at),
         summary_table(cells, names),
         [_workload(cells, workload, names) for workload in _workloads(cells)],
+        quality_section(cells, names),
+        cold_start_section(cells, names),
         _failures(cells, names),
         _cells(cells, names, timelines),
         _closing(cells, links),

@@ -15,12 +15,13 @@ from tasks.reporting.wording import (
     STAND_IN_NOTE,
     SYNTHETIC_NOTE,
     capacity_text,
+    cell_names,
     common_label,
     is_stand_in,
     is_synthetic,
     number,
     outcome_text,
-    variant_names,
+    quality_text,
 )
 
 HEADLINES = {
@@ -57,6 +58,9 @@ def _row(cell: CellResult) -> dict[str, Any]:
         "deratings": [derating.model_dump(mode="json") for derating in cell.deratings],
         "bounds": cell.bounds.model_dump(mode="json") if cell.bounds else {"reason": cell.bound_reason},
         "cost": cell.cost.model_dump(mode="json") if cell.cost else None,
+        "quality": cell.quality.model_dump(mode="json") if cell.quality else None,
+        "quality_flagged": cell.quality.is_flagged if cell.quality else None,
+        "cold_starts": [start.model_dump(mode="json") for start in cell.cold_starts],
         "validity": list(cell.reasons),
         "failure_class": cell.failure_class,
         "stage": cell.stage,
@@ -79,7 +83,7 @@ def _why(cell: CellResult) -> str:
 
 def result_table(cells: Sequence[CellResult]) -> RenderableType:
     """For a terminal of 100 columns: what all have in common, the table, and a line for whatever is not grade A."""
-    names = variant_names(cell.variant for cell in cells)
+    names = cell_names(cells)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("variant", overflow="fold")
     table.add_column("workload", overflow="fold")
@@ -124,12 +128,19 @@ def _notes(cells: Sequence[CellResult], names: Mapping[str, str]) -> list[Render
     for cell in sorted(cells, key=lambda cell: cell.state is CellState.MEASURED):
         if cell.state is not CellState.MEASURED or cell.grade != "A":
             lines.append(f"{names[cell.variant.id]}, {cell.workload.name}: {_note(cell)}")
+    lines += _quality_notes(cells, names)
     if any(is_stand_in(cell) for cell in cells):
         lines.append(STAND_IN_NOTE)
     if any(is_synthetic(cell) for cell in cells):
         lines.append(SYNTHETIC_NOTE)
     texts = [Padding(Text(str(redacted(line)), style="dim"), (0, 0, 0, 2)) for line in lines]
     return [Text(), *texts] if texts else []
+
+
+def _quality_notes(cells: Sequence[CellResult], names: Mapping[str, str]) -> list[str]:
+    """A line a variant: how it stands against the reference, or which limit it is past."""
+    scored = {cell.variant.id: cell.quality for cell in cells if cell.quality is not None}
+    return [f"{names[id_]}: {quality_text(found)}" for id_, found in scored.items()]
 
 
 def _note(cell: CellResult) -> str:

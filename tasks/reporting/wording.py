@@ -5,6 +5,7 @@ from math import floor, log10
 
 from experiments.schema.load import ClosedLoop, Gamma
 from experiments.schema.model import SyntheticSource
+from experiments.schema.quality import QualityResult
 from experiments.schema.result import Capacity, CellResult, PointResult
 from experiments.schema.slo import parse_slo
 from experiments.schema.variant import Variant
@@ -68,6 +69,37 @@ def variant_names(variants: Iterable[Variant]) -> dict[str, str]:
     return {
         id_: " · ".join(fact[field] for field in shown if fact.get(field)) or "default" for id_, fact in facts.items()
     }
+
+
+FLAGGED = "quality flagged"
+
+
+def cell_names(cells: Iterable[CellResult]) -> dict[str, str]:
+    """As `variant_names`; a variant whose quality is past the experiment's limit bears that wherever it is named."""
+    every = list(cells)
+    flagged = {cell.variant.id for cell in every if cell.quality is not None and cell.quality.is_flagged}
+    names = variant_names(cell.variant for cell in every)
+    return {id_: f"{name} ({FLAGGED})" if id_ in flagged else name for id_, name in names.items()}
+
+
+def quality_text(found: QualityResult) -> str:
+    """A variant's quality in one line."""
+    if found.flags:
+        return f"quality: {'; '.join(found.flags)}"
+    against = found.comparison
+    if against is None:
+        return f"quality: not compared: {found.reasons.get('comparison') or 'the reference is not scored yet'}"
+    if against.reference_is == "itself":
+        return f"quality: perplexity {number(found.perplexity)}, the reference" if found.perplexity else NO_QUALITY
+    if against.agreement is None or against.perplexity_ratio is None:
+        return f"quality: {NO_QUALITY}: {against.reasons.get('agreement', 'it was not measured')}"
+    return (
+        f"quality: perplexity {number(against.perplexity_ratio, 4)} × that of {against.reference}, the same likeliest "
+        f"token at {against.agreement:.1%} of {against.tokens:,} positions"
+    )
+
+
+NO_QUALITY = "no log-probabilities"
 
 
 def common_label(variants: Iterable[Variant]) -> str:

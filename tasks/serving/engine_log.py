@@ -24,8 +24,8 @@ def engine_logs_told(
     over = threading.Event()
     sizes = {file: file.stat().st_size for file in folder.glob(pattern)}
     # Loggers find in their context which run a line belongs to, and a thread begins with an empty one.
-    tell = functools.partial(contextvars.copy_context().run, _tell, folder, pattern, say, every_s, most_lines)
-    teller = threading.Thread(target=tell, args=(over, sizes), name="engine-log", daemon=True)
+    context, tell = contextvars.copy_context(), functools.partial(_tell, folder, pattern, say, every_s, most_lines)
+    teller = threading.Thread(target=context.run, args=(tell, over, sizes), name="engine-log", daemon=True)
     teller.start()
     try:
         yield

@@ -81,7 +81,7 @@ def identify(pid: int) -> ProcessIdentity | None:
     fields = _stat(pid)
     if fields is None or fields[0] == "Z":
         return None
-    return ProcessIdentity(pid, int(fields[19]), _boot_id())
+    return ProcessIdentity(pid, int(fields[19]), boot_id())
 
 
 def is_alive(identity: ProcessIdentity) -> bool:
@@ -153,17 +153,18 @@ def owner_labels(owner: ProcessIdentity) -> dict[str, str]:
 def is_left_behind(labels: Mapping[str, str]) -> bool:
     """Whether the owner that these labels name was a process of this boot and this pid namespace, and is gone. Another
     machine's dyno may use the same daemon: of its processes nothing can be known here."""
-    pid, ticks, boot_id, namespace = (labels.get(name, "") for name in OWNER_LABELS)
-    if not (pid.isdigit() and ticks.isdigit()) or namespace != _pid_namespace() or boot_id != _boot_id():
+    pid, ticks, boot, namespace = (labels.get(name, "") for name in OWNER_LABELS)
+    if not (pid.isdigit() and ticks.isdigit()) or namespace != _pid_namespace() or boot != boot_id():
         return False
-    return not is_alive(ProcessIdentity(int(pid), int(ticks), boot_id))
+    return not is_alive(ProcessIdentity(int(pid), int(ticks), boot))
 
 
 def _pid_namespace() -> str:
     return os.readlink("/proc/self/ns/pid")
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
+    """The kernel's name of this boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
@@ -194,7 +195,7 @@ def session_members(session: int) -> list[int]:
 
 def _session_of(lease: Lease) -> int | None:
     """The session that the guard made: its leader's number is in the pidfile, and is older than a reused one."""
-    if lease.owner.boot_id != _boot_id():
+    if lease.owner.boot_id != boot_id():
         return None
     try:
         session = int(lease.pidfile.read_text())

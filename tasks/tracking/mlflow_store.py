@@ -20,20 +20,25 @@ from experiments.redaction import redacted
 from experiments.schema.comparison import ComparisonResult
 from experiments.schema.result import CellResult
 from tasks.tracking.comparison_figures import comparison_metrics, comparison_name, comparison_tags
+from tasks.tracking.description import cell_description
 from tasks.tracking.figures import (
     between_metrics,
     build_metrics,
     cell_config,
-    cell_description,
     cell_row,
     checkpoint_metrics,
+    cold_start_metrics,
+    comparable_params,
+    cost_metrics,
     invocation_description,
     params,
     point_metrics,
+    quality_metrics,
     run_name,
     run_status,
     tags,
 )
+from tasks.tracking.inputs import CONTEXT, workload_input
 from tasks.tracking.owner import Owner
 
 if TYPE_CHECKING:
@@ -41,6 +46,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+Series = Mapping[str, Sequence[tuple[int, float]]]
+"""By name samples in the order of time: milliseconds since 1970, and the value."""
 
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -112,12 +119,15 @@ class TrackingStore:
         *,
         invocation_run_id: str = "",
         files: Mapping[str, Path] | None = None,
+        records: Mapping[str, Path] | None = None,
+        series: Series | None = None,
         extra_tags: Mapping[str, str] | None = None,
     ) -> str:
         """The cell's run and, below it, that of its launch; the id of the first.
 
-        `files` go to both, each run being whole by itself: the key is the artifact path, the value a file or a folder.
-        A cell that was published under another invocation stays there; this invocation lists it.
+        `files` go to both, `records` and `series` to the cell's alone, which its launches name: the key is the artifact
+        path, the value a file or a folder. A cell that was published under another invocation stays there; this
+        invocation lists it.
         """
         with self._publishing(f"take the cell {cell.cell_id}"):
             experiment_id = self._experiment_id(cell.experiment)
@@ -128,8 +138,11 @@ class TrackingStore:
                 launch_name = f"launch {cell.launch}"
                 launch_run = self._find_or_create(experiment_id, is_launch, cell_run, launch_name, cell)
             published = cell.model_copy(update={"mlflow_run_id": cell_run})
-            for run_id in (launch_run, cell_run):
-                self._publish(run_id, published, files or {}, extra_tags or {})
+            self._log_input((launch_run, cell_run), published)
+            own = {"dyno.records": f"points/ of run {cell_run}"}
+            self._publish(launch_run, published, files or {}, own | dict(extra_tags or {}))
+            self._log_series(cell_run, series or {})
+            self._publish(cell_run, published, {**(files or {}), **(records or {})}, extra_tags or {})
             return cell_run
 
     def close_invocation(
@@ -302,7 +315,7 @@ class TrackingStore:
 
     def _publish(self, run_id: str, cell: CellResult, files: Mapping[str, Path], extra_tags: Mapping[str, str]) -> None:
         client = self._open()
-        self._log_params(run_id, params(cell_config(cell)))
+        self._log_params(run_id, comparable_params(cell))
         found = {**tags(cell), **extra_tags, _NOTE: cell_description(cell)}
         client.log_batch(run_id, metrics=_metrics(cell), tags=_run_tags(found))
         client.log_dict(run_id, _json(redacted(cell_config(cell))), "config.json")
@@ -318,6 +331,25 @@ class TrackingStore:
         there = self._open().get_run(run_id).data.params
         new = [Param(name, value) for name, value in values.items() if name not in there]
         self._open().log_batch(run_id, params=new)
+
+    def _log_input(self, run_ids: Sequence[str], cell: CellResult) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        told = workload_input(cell)
+        dataset = Dataset(told.name, told.digest, told.source_type, told.source, profile=told.profile)
+        with self._locked():  # a dataset that two processes log at once would be there twice
+            for run_id in run_ids:
+                self._open().log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", CONTEXT)])])
+
+    def _log_series(self, run_id: str, series: Series) -> None:
+        from mlflow.entities import Metric
+
+        found = [
+            Metric(_key(name), value, at_ms, step)
+            for name, samples in series.items()
+            for step, (at_ms, value) in enumerate(samples)
+        ]
+        self._open().log_batch(run_id, metrics=found)
 
     def _log_files(self, run_id: str, files: Mapping[str, Path]) -> None:
         for artifact, local in files.items():
@@ -355,7 +387,8 @@ def _metrics(cell: CellResult) -> "list[Metric]":
     repeatable."""
     from mlflow.entities import Metric
 
-    whole = {**cell.headlines, **between_metrics(cell), **checkpoint_metrics(cell)}
+    whole = {**cell.headlines, **between_metrics(cell), **cost_metrics(cell), **checkpoint_metrics(cell)}
+    whole |= {**quality_metrics(cell), **cold_start_metrics(cell)}
     found = [(name, value, _At(_ms(cell.ended_at), 0)) for name, value in whole.items()]
     for step, point in enumerate(cell.points):
         at = _At(_ms(point.started_at), step)

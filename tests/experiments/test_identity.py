@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from experiments.schema.base import METHOD_VERSION, content_id
 from experiments.schema.experiment import Experiment, expand_line
 from experiments.schema.load import LoadPlan
 from experiments.schema.model import Model
@@ -37,10 +38,32 @@ def test_names_take_no_part_in_identity(variant: Variant) -> None:
         {"workloads": [WORKLOAD.model_copy(update={"output_tokens": 5})]},
         {"load_plan": LoadPlan(requests_per_point=99)},
         {"seed": 1},
+        {"quality": {}},
+        {"cold_start": {}},
     ],
 )
 def test_what_is_asked_takes_part_in_a_cells_identity(variant: Variant, change: dict[str, Any]) -> None:
     assert only_id(experiment(variant)) != only_id(experiment(variant, **change))
+
+
+def test_limits_of_quality_judge_and_do_not_measure(variant: Variant) -> None:
+    asked = only_id(experiment(variant, quality={}))
+    assert asked == only_id(experiment(variant, quality={"min_agreement": 0.9, "reference_quantization": "f16"}))
+    assert asked != only_id(experiment(variant, quality={"tokens_per_text": 65}))
+
+
+def test_a_cell_without_quality_keeps_the_id_that_it_had_before_there_was_any(variant: Variant) -> None:
+    e = experiment(variant)
+    parts: tuple[object, ...] = (
+        "cell",
+        METHOD_VERSION,
+        variant.identity(),
+        WORKLOAD.identity(),
+        e.load_plan.identity(),
+        [],
+        e.seed,
+    )
+    assert only_id(e) == content_id(*parts)
 
 
 def test_slos_do_not_change_a_cell_since_they_are_judged_from_its_records(variant: Variant) -> None:

@@ -1,6 +1,7 @@
 """dyno report: the page, its data as JSON, and what it says where there is nothing."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,30 @@ def test_the_page_is_written_and_the_json_writes_nothing(
     assert sorted(document["cells"]["id"]) == sorted(cell.cell_id for cell in cells)
     assert "'it'\"'\"'s synthetic'" in document["cells"]["command"][0]
     assert not (tmp_path / "none.html").exists()
+
+
+def test_the_summary_lies_beside_the_page_and_leads_to_its_cells(home: Path, tmp_path: Path) -> None:
+    campaign = Campaign("synthetic", home / "campaigns" / "synthetic" / "1")
+    cells = synthetic_cells(12)
+    for cell in cells:
+        campaign.save(cell)
+    report(tmp_path / "mine.html")
+    for name in ("summary.md", "summary.html"):
+        linked = set(re.findall(r"mine\.html#cell=([0-9a-f]+)", (tmp_path / name).read_text()))
+        assert linked
+        assert linked <= {cell.cell_id for cell in cells}
+
+
+def test_text_writes_nothing_and_its_json_says_the_same(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Campaign("synthetic", home / "campaigns" / "synthetic" / "1").save(synthetic_cells(1)[0])
+    report(tmp_path / "almanac.html", as_text=True)
+    told = capsys.readouterr().out
+    report(tmp_path / "almanac.html", as_text=True, as_json=True)
+    (best,) = json.loads(capsys.readouterr().out)["best"]
+    assert best["workload"] in told
+    assert list(tmp_path.glob("*.html")) == []
 
 
 def test_a_folder_that_cannot_be_written_is_said(home: Path, tmp_path: Path) -> None:

@@ -156,6 +156,21 @@ def test_what_has_ended_is_compared_anew(compared: Callable[..., ComparisonResul
     assert [name[-2:] for name in ids] == ["-1", "-2"]
 
 
+def test_a_pilot_that_fails_is_launched_once_more_and_then_told(compared: Callable[..., ComparisonResult]) -> None:
+    machine = Machine(effect={}, noise=0.002)
+    measure = machine.measure
+
+    def broken(ledger: Ledger, cells: object, whose: LaunchResult, **more: object) -> LaunchResult:
+        done = measure(ledger, cells, whose, **more)  # type: ignore[arg-type]
+        return done.model_copy(update={"cause": "it died", "stage": "load sweep", "points": {}})
+
+    machine.measure = broken  # type: ignore[method-assign]
+    result = compared(machine, looks=(2,))
+    assert [arm for _, arm, _ in machine.made] == ["pilot"] * 4  # two of each of two systems
+    told = "4 of 4 launches failed, the last (pilot) at load sweep: it died"
+    assert (result.verdict, result.reason) == ("undecided", f"no figure could be compared: {told}")
+
+
 def test_a_candidate_that_does_not_run_is_a_regression_after_two_tries(
     compared: Callable[..., ComparisonResult],
 ) -> None:
@@ -209,9 +224,35 @@ def test_a_candidate_that_falls_behind_a_load_is_regressed_there_and_says_so(
     assert result.verdict == "regressed"
 
 
-def test_trials_lost_by_both_sides_alike_are_no_regression(compared: Callable[..., ComparisonResult]) -> None:
-    both = falling_behind(Machine(effect={}, noise=0.002), "baseline", "candidate", "canary")
-    assert compared(both, looks=(4,)).verdict == "equivalent"
+def test_trials_lost_by_both_sides_alike_are_no_regression_and_no_equality(
+    compared: Callable[..., ComparisonResult],
+) -> None:
+    result = compared(falling_behind(Machine(effect={}, noise=0.002), "baseline", "candidate", "canary"), looks=(4,))
+    assert {one.verdict.value for one in result.cells} == {"equivalent"}
+    assert result.verdict == "undecided"
+    assert result.reason.endswith("no trial of either side is valid at 0.85 of in16-out64: throughput drifts")
+
+
+def test_loads_without_a_valid_trial_are_never_called_equivalent(compared: Callable[..., ComparisonResult]) -> None:
+    machine = Machine(effect={}, noise=0.002)
+    measure = machine.measure
+
+    def disturbed(ledger: Ledger, cells: object, whose: LaunchResult, **more: object) -> LaunchResult:
+        done = measure(ledger, cells, whose, **more)  # type: ignore[arg-type]
+        late = {"valid": False, "invalid_reasons": ("the client was late",)}
+        points = {
+            name: tuple(p.model_copy(update={"summary": p.summary.model_copy(update=late)}) for p in several)
+            for name, several in done.points.items()
+        }
+        return done.model_copy(update={"points": points})
+
+    machine.measure = disturbed  # type: ignore[method-assign]
+    result = compared(machine, looks=(4,))
+    assert {(one.at, one.verdict.value) for one in result.cells} == {("start", "equivalent")}
+    assert result.verdict == "undecided"
+    everything = 2 * 2 * 4 * 2 * 4  # systems, workloads, loads, sides, launches
+    assert f"{everything} of {everything} trials are invalid" in result.reason
+    assert result.reason.endswith("and others: the client was late")
 
 
 ENDPOINTS = """

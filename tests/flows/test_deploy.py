@@ -1,22 +1,18 @@
 """`dyno deploy` against a real Prefect server on loopback, and what the event of a release starts there."""
 
 import json
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tasks.serving.guarded import guarded_process
-from tasks.serving.server import free_port
-
 DYNO = str(Path(sys.executable).with_name("dyno"))
-START_LIMIT_S = 180.0
+LIMIT_S = 180.0
 ANNOUNCE = """
 import json, uuid
 from flows.announcing import announce_release
@@ -27,34 +23,12 @@ print(json.dumps([announce_release(event_id, "llama_cpp", "2.0", "1.0") for _ in
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment in which its API is known. All of its services run, as they do for a fleet."""
-    folder, port = tmp_path_factory.mktemp("prefect"), free_port()
-    environment = {
-        **os.environ,
-        "PREFECT_HOME": str(folder / "prefect"),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
-        "DO_NOT_TRACK": "true",
-        "DYNO_HOME": str(folder / "home"),
-    }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    log = folder / "server.log"
-    with guarded_process(command, env=environment, log=log, leases=folder, what="a Prefect server"):
-        url = f"http://127.0.0.1:{port}/api"
-        until(lambda: answers(url))
-        yield environment | {"PREFECT_API_URL": url}
+def server(prefect_server: dict[str, str]) -> dict[str, str]:
+    return prefect_server
 
 
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", timeout=5.0).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
-def until(true: Any) -> None:
-    limit = time.monotonic() + START_LIMIT_S
+def until(true: Callable[[], object]) -> None:
+    limit = time.monotonic() + LIMIT_S
     while not true():
         assert time.monotonic() < limit
         time.sleep(0.2)

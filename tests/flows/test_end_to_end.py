@@ -49,7 +49,7 @@ class Store:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "DYNO_HOME": str(self.folder / "home"), "HF_TOKEN": "hf_very_secret", "COLUMNS": "100"}
 
-    def dyno(self, *args: str) -> "subprocess.CompletedProcess[str]":
+    def dyno(self, *args: str, timeout_s: float = 300.0) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [DYNO, *args],
             cwd=self.folder,
@@ -57,7 +57,7 @@ class Store:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=timeout_s,
         )
 
     def start(self, *args: str) -> "subprocess.Popen[str]":

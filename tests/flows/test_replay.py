@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from experiments.errors import EXIT_INPUT, EXIT_MEASUREMENT, EXIT_OK, AnotherSystem, InputError
+from experiments.schema.base import METHOD_VERSION
 from experiments.schema.comparison import LaunchResult
 from experiments.schema.load import ClosedLoop, LoadPlan, LoadPoint, StopRule
 from experiments.schema.order import CellOrder
@@ -29,9 +30,14 @@ from tasks.serving.provenance import machine
 SPEED = 1000.0
 
 
-def point(step: int, users: int, speed: float) -> PointResult:
+def point(step: int, users: int, speed: float, method: str = METHOD_VERSION) -> PointResult:
     summary = TrialSummary(
-        method_version="2", requests=60, outcomes={"completed": 60}, valid=True, window_s=9.0, output_tokens_per_s=speed
+        method_version=method,
+        requests=60,
+        outcomes={"completed": 60},
+        valid=True,
+        window_s=9.0,
+        output_tokens_per_s=speed,
     )
     made = LoadPoint(step=step, role="saturation", load=ClosedLoop(concurrency=users), stop=StopRule(requests=60))
     return PointResult(point=made, launch=3, summary=summary, directory=f"{step}", started_at="2026-11-21T00:00:00")
@@ -148,6 +154,14 @@ def test_another_system_is_refused_unless_anyway(
     assert other.points == []
     result = replayed(other, anyway=True)
     assert [(one.what, one.is_another_system) for one in result.differences] == [("weights", True)]
+
+
+def test_figures_of_another_method_are_not_held_against_those_of_today(
+    stored: Callable[..., CellResult], replayed: Callable[..., ReplayResult]
+) -> None:
+    stored(points=(point(0, 8, SPEED, method="0"),))
+    with pytest.raises(AnotherSystem, match="method version: 0 then"):
+        replayed(StandIn())
 
 
 def test_a_cell_that_was_not_measured_is_refused(stored: Callable[..., CellResult]) -> None:

@@ -12,6 +12,7 @@ from experiments.schema.read import catalog, read_experiment
 from tasks.analysis.sweep import next_point
 from tasks.campaigns.campaign import open_campaign
 from tasks.campaigns.planning import PlannedCell, check_lines, estimate, plan_cells
+from tasks.flags.table import read_table
 
 SHIPPED = Path(__file__).parents[2] / "experiments"
 
@@ -96,6 +97,20 @@ def test_every_almanac_cell_that_is_measured_has_room_for_its_tokens(tmp_path: P
         asked = int(workload.name.split("-")[0].removeprefix("in")) + int(workload.name.split("-out")[1])
         assert room
         assert room >= asked or cell.state != "to measure"
+
+
+@pytest.mark.parametrize("name", ["almanac", "bentoml", "throughput_latency"])
+def test_every_server_that_is_to_be_measured_takes_its_flags(name: str, tmp_path: Path) -> None:
+    """By the option table of the very release that the experiment pins."""
+    variants = {c.cell.variant.id: c.cell.variant for c in planned(read(name), tmp_path) if c.state == "to measure"}
+    for variant in variants.values():
+        table = read_table(variant.engine, variant.engine_version)
+        argv = [
+            "{value}" if word.startswith("{") else word for word in ADAPTERS[variant.engine].launch_spec(variant).argv
+        ]
+        program = 0 if variant.engine == "tgi" else len(table.program.split()) + argv[:1].count("{value}")
+        assert table.problems(argv[program:]) == [], variant.label
+        assert " ".join(argv[:program]).endswith(table.program) or not program
 
 
 def test_bentomls_plan_is_five_engines_two_models_and_three_numbers_of_users(tmp_path: Path) -> None:

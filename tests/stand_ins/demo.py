@@ -98,7 +98,7 @@ def demonstration(folder: Path) -> Iterator[dict[str, str]]:
 def run_dyno(folder: Path, environment: dict[str, str], *args: str) -> "subprocess.CompletedProcess[str]":
     """dyno in the folder, with what it says."""
     return subprocess.run(
-        [*DYNO, *args], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
+        [*DYNO, *args], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=900
     )
 
 

@@ -13,6 +13,9 @@ LATENCY_DIGITS = 4
 BOUND_DIGITS = 3
 """Bounds are rounded outwards: an interval on the page is never narrower than the one that was computed."""
 
+USERS = ("ladder", "ramp")
+"""Closed loops by which a number of users is judged; those on the way to saturation are not."""
+
 FIRST = ("ttft_response_ms", "ttft_ms")
 LAST = ("e2e_response_ms", "e2e_ms")
 EACH = ("itl_ms", "tpot_ms")
@@ -61,12 +64,12 @@ def point_row(point: PointResult, each: str) -> dict[str, Any]:
     }
     names = {"first": FIRST if is_open else FIRST[1:], "each": (each,), "last": LAST if is_open else LAST[1:]}
     for name, candidates in names.items():
-        row |= latency_row(name, _of(point, candidates), bounded=is_open)
+        row |= latency_row(name, _of(point, candidates), bounded=is_open or point.point.role in USERS)
     return row
 
 
 def latency_row(name: str, latency: Distribution, *, bounded: bool) -> dict[str, Any]:
-    """Each percentile in ms, with the bounds of its interval where a rate may be certified by it: in an open loop."""
+    """Each percentile in ms, with the bounds of its interval where a load is judged by it."""
     row: dict[str, Any] = {}
     for percentile in PERCENTILES:
         low, high = latency.intervals.get(percentile, (None, None)) if bounded else (None, None)

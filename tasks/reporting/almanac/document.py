@@ -8,18 +8,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.redaction import redacted
+from experiments.schema.cold_start import ColdStart
 from experiments.schema.comparison import ComparisonResult
-from experiments.schema.length import described
+from experiments.schema.facets import dataset_name, workload_facets
 from experiments.schema.prompts import Dataset
+from experiments.schema.quality import QualityResult
 from experiments.schema.result import CellResult, LaunchSummary
 from experiments.schema.variant import Variant
 from experiments.schema.workload import Workload
 from tasks.reporting.almanac.columns import as_columns, each_of, point_columns, short
-from tasks.reporting.wording import is_synthetic
+from tasks.reporting.wording import STAND_IN_NOTE, SYNTHETIC_NOTE
 
 SCHEMA = "dyno almanac 1"
 LONGEST_EXCERPT = 1_500
-NAMED = frozenset({"engine", "engine_version", "model", "quantization", "hardware", "runtime", "endpoint_url", "env"})
+NAMED = frozenset(
+    {"engine", "engine_version", "model", "quantization", "hardware", "runtime", "endpoint_url", "env", "stand_in"}
+)
 """Fields of a variant that stand in a column of their own, or in none."""
 
 
@@ -50,7 +54,7 @@ def almanac_document(
         "schema": SCHEMA,
         "written_at": written_at,
         "notice": notice,
-        "has_synthetic_models": any(map(is_synthetic, cells)),
+        "notes": {"synthetic": SYNTHETIC_NOTE, "stand_in": STAND_IN_NOTE},
         "offer": {
             "models": list(offer.models),
             "hardware": dict(offer.hardware),
@@ -84,7 +88,8 @@ def cell_row(cell: CellResult, gpus: Mapping[str, int]) -> dict[str, Any]:
         "campaign": cell.campaign,
         "state": cell.state.value,
         "grade": cell.grade,
-        "reasons": list(cell.reasons),
+        "reasons": [*_quality_flags(cell), *cell.reasons],
+        "quality": cell.quality.model_dump(mode="json") if cell.quality else None,
         "stage": cell.stage,
         "cause": cell.cause,
         "failure_class": cell.failure_class.value if cell.failure_class else None,
@@ -100,12 +105,17 @@ def cell_row(cell: CellResult, gpus: Mapping[str, int]) -> dict[str, Any]:
         "headline_reasons": dict(cell.headline_reasons),
         **_money(cell),
         "bounds": _bounds(cell),
+        **_quality_and_start(cell),
         "stages_s": {name: short(value, 3) for name, value in cell.stages_s.items()},
         "started_at": cell.started_at,
         "ended_at": cell.ended_at,
         "mlflow_run_id": cell.mlflow_run_id,
         **_provenance(cell),
     }
+
+
+def _quality_flags(cell: CellResult) -> list[str]:
+    return [f"quality flagged: {flag}" for flag in (cell.quality.flags if cell.quality else ())]
 
 
 def _variant(variant: Variant) -> dict[str, Any]:
@@ -115,10 +125,11 @@ def _variant(variant: Variant) -> dict[str, Any]:
     flags = [f"{name} {_said(value)}" for name, value in plain.items() if value not in (defaults[name], [], None)]
     return {
         "variant": variant.id,
-        "engine": variant.engine,
+        "engine": variant.engine_name,
         "engine_version": variant.engine_version,
         "model": variant.model.name,
         "model_source": variant.model.source.kind,
+        "stand_in": variant.stand_in,
         "quantization": variant.quantization.value,
         "hardware": variant.hardware,
         "runtime": variant.runtime,
@@ -131,17 +142,15 @@ def _said(value: Any) -> str:
 
 
 def _workload(workload: Workload) -> dict[str, Any]:
-    prompts = workload.prompts
-    is_data = isinstance(prompts, Dataset)
+    """Facets by the names that they have in tags; `in` names a dataset, whose prompts have lengths of their own."""
+    facets = workload_facets(workload)
+    is_data = isinstance(workload.prompts, Dataset)
     return {
         "workload": workload.name,
-        "in": workload.name if is_data else described(workload.prompt_tokens),
-        "out": described(workload.output_tokens),
-        "prompts": (prompts.repo or prompts.path) if isinstance(prompts, Dataset) else prompts.kind,
-        "endpoint": workload.endpoint,
-        "cache": workload.cache,
-        "system_prompt": "with" if workload.system_prompt else "without",
-        "turns": "conversations" if workload.conversation else "single requests",
+        "in": dataset_name(workload) if is_data else facets.pop("input_tokens"),
+        "out": facets.pop("output_tokens"),
+        "turns": "one" if facets.pop("turns") is None else "conversations",
+        **{name: facets[name] for name in ("dataset", "endpoint", "system_prompt", "prompt_cache", "answers")},
     }
 
 
@@ -171,6 +180,33 @@ def _bounds(cell: CellResult) -> dict[str, Any] | None:
     kept = ("latency_floor_ms", "critical_batch", "largest_batch", "prefill_ms")
     body = cell.bounds.model_dump()
     return {name: short(body[name], 4) for name in kept}
+
+
+def _quality_and_start(cell: CellResult) -> dict[str, Any]:
+    """The variant's quality against its reference, and the start that tells most: a cold one, else the latest."""
+    starts = cell.cold_starts
+    start = next((one for one in starts if one.cold), starts[-1] if starts else None)
+    return {
+        "quality": _quality(cell.quality) if cell.quality else None,
+        "cold_start": _start(start) if start else None,
+    }
+
+
+def _quality(found: QualityResult) -> dict[str, Any]:
+    against = found.comparison.model_dump(mode="json") if found.comparison else {}
+    kept = ("reference", "reference_is", "perplexity_ratio", "perplexity_ratio_interval", "agreement")
+    return {
+        "perplexity": short(found.perplexity),
+        **{name: against.get(name) for name in (*kept, "agreement_interval", "greedy_agreement")},
+        "accuracy": found.task.accuracy if found.task else None,
+        "questions": found.task.questions if found.task else None,
+        "flags": list(found.flags),
+    }
+
+
+def _start(start: ColdStart) -> dict[str, Any]:
+    phases = {name: short(seconds, 3) for name, seconds in start.phases().items() if seconds is not None}
+    return {"cold": start.cold, "how_known": start.how_known, **phases}
 
 
 def _provenance(cell: CellResult) -> dict[str, Any]:

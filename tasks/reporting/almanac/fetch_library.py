@@ -1,4 +1,4 @@
-"""`make lock-charts`: fetches what library.json names, and checks, or renews, the files that the page inlines.
+"""`make lock-charts`: fetches what library.json names, and renews the files that the page inlines.
 
 They are kept as they were published, so that a page can be written without a network and anyone can compare them.
 """

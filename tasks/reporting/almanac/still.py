@@ -7,7 +7,7 @@ from experiments.schema.result import CellResult, CellState
 from tasks.reporting.drawing import legend, svg
 from tasks.reporting.markup import Markup, element, join
 from tasks.reporting.plots import workload_plots
-from tasks.reporting.wording import capacity_text, number, outcome_text, slo_text, variant_names
+from tasks.reporting.wording import FLAGGED, capacity_text, cell_names, number, outcome_text, slo_text
 
 MOST_LINES = 6
 """On one picture; more cannot be told apart."""
@@ -35,7 +35,7 @@ def _picture(cells: Sequence[CellResult]) -> Markup | None:
     if not groups:
         return None
     shown = max(groups, key=len)[:MOST_LINES]
-    plots = workload_plots(shown, variant_names(cell.variant for cell in shown))[:1]
+    plots = workload_plots(shown, cell_names(shown))[:1]
     if not plots:
         return None
     first = shown[0]
@@ -63,11 +63,11 @@ def _row(cell: CellResult) -> tuple[str, ...]:
     capacities = [f"{capacity_text(one)} with {slo_text(one.slo)}" for one in cell.capacities]
     saturation = cell.headlines.get("saturation_output_tokens_per_s")
     return (
-        f"{variant.engine} {variant.engine_version}",
+        f"{variant.engine_name} {variant.engine_version}",
         f"{variant.model.name} {variant.quantization.value}",
         variant.hardware,
         cell.workload.name,
-        outcome_text(cell),
+        f"{outcome_text(cell)}, {FLAGGED}" if cell.quality and cell.quality.is_flagged else outcome_text(cell),
         cell.grade or "–",
         "; ".join(capacities) or cell.cause or "–",
         number(saturation) if saturation is not None else "–",

@@ -119,6 +119,14 @@ def test_an_invalid_point_does_not_set_the_rate_where_a_valid_one_is(point: Make
     assert saturation_point([p.model_copy() for p in done if not p.summary.valid]) is not None
 
 
+def test_where_every_trial_is_invalid_the_rates_are_offered_all_the_same(point: MakePoint) -> None:
+    done = [point(i, "saturation" if i else "synchronous", 2**i, completed_rps=10, valid=False) for i in range(4)]
+    asked = next_point(PLAN, done)
+    assert asked is not None
+    assert isinstance(asked.load, OpenLoop)
+    assert asked.load.rate_rps == pytest.approx(0.3 * 10)
+
+
 def test_points_have_the_requests_of_the_plan_and_its_seconds(point: MakePoint) -> None:
     plan = LoadPlan(requests_per_point=100, min_seconds=3, max_seconds=20)
     slow = point(0, "synchronous", 1, completed_rps=2.0)

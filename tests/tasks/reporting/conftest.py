@@ -10,7 +10,7 @@ import pytest
 from experiments.schema.base import content_id
 from experiments.schema.load import ClosedLoop, LoadPlan, LoadPoint, OpenLoop, Saturation
 from experiments.schema.model import Model, SyntheticSource
-from experiments.schema.result import CellResult, CellState, PointResult
+from experiments.schema.result import BetweenLaunches, CellResult, CellState, LaunchSummary, PointResult
 from experiments.schema.slo import SLO, parse_slo
 from experiments.schema.variant import Quantization, Variant
 from experiments.schema.workload import Workload
@@ -140,3 +140,23 @@ def failed() -> Callable[..., CellResult]:
 @pytest.fixture
 def slos() -> tuple[SLO, ...]:
     return SLOS
+
+
+@pytest.fixture
+def ranked() -> Callable[..., CellResult]:
+    """A cell that is only its ceiling: requests/s, between launches where `ends` are given."""
+
+    def make(
+        name: str, rps: float, ends: tuple[float, float] | None = None, *, version: str = "", **changes: Any
+    ) -> CellResult:
+        mean = BetweenLaunches(launches=3, mean=rps, low=ends[0], high=ends[1]) if ends else None
+        variant = Variant(engine=name, engine_version=version or "1.0", model=MODEL, quantization=Quantization.F16)
+        fields: dict[str, Any] = {
+            "cell_id": content_id(name, version), "experiment": "e", "campaign": "e-1", "launch": 1, "variant": variant,
+            "workload": WORKLOADS["long-in"], "state": CellState.MEASURED, "grade": "B",
+            "headlines": {"saturation_rps": rps}, "between_launches": {"saturation_rps": mean} if mean else {},
+            "launches": tuple(LaunchSummary(launches=(n,)) for n in range(3 if ends else 1)),
+        }  # fmt: skip
+        return CellResult(**(fields | changes))
+
+    return make

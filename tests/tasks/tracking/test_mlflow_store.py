@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import DatasetInput, Run
 
 from experiments.errors import PublishError
 from experiments.schema.result import CellResult, CellState
@@ -36,6 +36,11 @@ def artifact_texts(run: Run) -> dict[str, str]:
     return {path.relative_to(root).as_posix(): path.read_text() for path in root.rglob("*") if path.is_file()}
 
 
+def inputs_of(run: Run) -> list[DatasetInput]:
+    assert run.inputs is not None
+    return list(run.inputs.dataset_inputs)
+
+
 def opened(store: TrackingStore) -> str:
     return store.open_invocation(
         "quickstart", campaign="quickstart-1", config={"seed": 0, "workloads": [{"name": "short"}]},
@@ -54,8 +59,9 @@ def published(store: TrackingStore, cell: MakeCell, tmp_path: Path) -> TrackingS
     invocation = opened(store)
     done = cell()
     run_id = store.publish_cell(
-        done, invocation_run_id=invocation,
-        files={"records": tmp_path / "launch-1", "server.log": tmp_path / "server.log"},
+        done, invocation_run_id=invocation, records={"records": tmp_path / "launch-1"},
+        files={"server.log": tmp_path / "server.log"},
+        series={"system/gpu_0_power_usage_watts": [(10, 90.0), (20, 95.5)]},
     )  # fmt: skip
     kept = cell(cell_id="beef00000000", mlflow_run_id="1" * 32)
     store.close_invocation(
@@ -126,6 +132,51 @@ def test_the_configuration_is_params_and_json_and_the_records_are_there(publishe
     (invocation,) = runs(published, "invocation")
     assert invocation.data.params["seed"] == "0"
     assert json.loads(artifact_texts(invocation)["experiment.json"])["workloads"] == [{"name": "short"}]
+
+
+def test_records_lie_once_and_their_launch_says_where(published: TrackingStore) -> None:
+    (cell_run,), (launch,) = (runs(published, kind) for kind in ("cell", "launch"))
+    held = {kind: set(artifact_texts(run)) for kind, run in (("cell", cell_run), ("launch", launch))}
+    assert {name for name in held["cell"] if name.startswith("records/")}
+    assert not {name for name in held["launch"] if name.startswith("records/")}
+    assert "server.log" in held["cell"] & held["launch"]
+    assert cell_run.info.run_id in launch.data.tags["dyno.records"]
+
+
+def test_the_workload_is_the_dataset_of_its_runs(published: TrackingStore, cell: MakeCell) -> None:
+    published.publish_cell(cell())  # again: it changes nothing
+    for kind in ("cell", "launch"):
+        (run,) = runs(published, kind)
+        (told,) = inputs_of(run)
+        assert [(tag.key, tag.value) for tag in told.tags] == [("mlflow.data.context", "load")]
+        assert told.dataset.name == "short"
+        assert json.loads(told.dataset.profile or "")["endpoint"] == "completions"
+    renamed = cell(cell_id="0123", workload=cell().workload.model_copy(update={"name": "brief"}))
+    published.publish_cell(renamed)
+    digests = {one.dataset.digest for run in runs(published, "cell") for one in inputs_of(run)}
+    assert len(digests) == 1  # one question, by whatever name
+
+
+def test_system_metrics_stand_on_the_wall_clock(published: TrackingStore) -> None:
+    (run,) = runs(published, "cell")
+    history = client_of(published).get_metric_history(run.info.run_id, "system/gpu_0_power_usage_watts")
+    assert [(m.timestamp, m.step, m.value) for m in history] == [(10, 0, 90.0), (20, 1, 95.5)]
+
+
+def test_each_step_has_the_rate_it_was_measured_at(published: TrackingStore) -> None:
+    (run,) = runs(published, "cell")
+    history = client_of(published).get_metric_history(run.info.run_id, "rate_rps")
+    assert sorted((m.step, m.value) for m in history) == [(0, 10.0), (1, 20.0), (2, 15.0)]
+
+
+def test_params_differ_only_where_systems_do(store: TrackingStore, cell: MakeCell) -> None:
+    ports = ({"argv": ["--port", "1"], "packages": {"a": "1"}}, {"argv": ["--port", "2"], "packages": {"a": "2"}})
+    for number, provenance in enumerate(ports):
+        store.publish_cell(cell(cell_id=f"c{number}", provenance=provenance))
+    first, second = (run.data.params for run in runs(store, "cell"))
+    assert first == second
+    assert first["dataset"] == "synthetic"
+    assert first["engine_version"] == "0.3.1"
 
 
 def test_the_invocation_lists_cells_kept_from_before_with_their_runs(published: TrackingStore) -> None:

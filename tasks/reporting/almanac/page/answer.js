@@ -1,7 +1,8 @@
 // Data and question -> answer. Pure: the same cells and the same question always give the same answer.
-import { ANY, LIMITS_MS, matches, parseSlo } from "./question.js";
+import { LIMITS_MS, matches, parseSlo } from "./question.js";
 
 const STATIONARY = ["open_loop", "capacity"];
+const LADDER = ["ladder", "ramp"];
 const NEXT = { 50: "90", 90: "95", 95: "99", 99: null };
 const ORDER = { certified: 0, shown: 1, seen: 2, refuted: 3, unknown: 4 };
 
@@ -21,7 +22,7 @@ export function answer(data, question) {
 // its 95 % interval), seen (measured under the limit, on too few requests to show it), refuted, unknown.
 export function standing(cell, question) {
   const found = bySearch(cell, question);
-  const point = found.rate_rps === null ? null : pointAt(cell, found.rate_rps);
+  const point = found.rate_rps === null ? null : pointAt(cell, found);
   return { cell, point, ...found, ...yields(cell, point, question), lowest_ms: lowest(cell, question, found) };
 }
 
@@ -37,29 +38,40 @@ function bySearch(cell, question) {
   return isMore ? { verdict: "certified", rate_rps: tighter.certified_rps, refuted_rps: found.refuted_rps, reason: `certified of the tighter ${tighter.slo}` } : found;
 }
 
+// Levels are rates, or numbers of users where the cell was measured in closed loops only.
 function byPoints(cell, question) {
-  const points = judged(cell, question);
-  const refuted_rps = least(points.filter((one) => one.is.refuted).map((one) => one.high_rps));
-  const below = (one) => refuted_rps === null || one.low_rps < refuted_rps;
-  const shown = greatest(points.filter((one) => one.stationary && one.is.shown && below(one)).map((one) => one.low_rps));
-  if (shown !== null) return { verdict: "shown", rate_rps: shown, refuted_rps, reason: "each measured rate by its 95 % interval" };
-  const over = least(points.filter((one) => one.is.over).map((one) => one.high_rps));
-  const seen = greatest(points.filter((one) => one.stationary && one.is.under && below(one) && (over === null || one.low_rps < over)).map((one) => one.low_rps));
-  if (seen !== null) return { verdict: "seen", rate_rps: seen, refuted_rps: refuted_rps ?? over, reason: "measured under the limit, on too few requests to prove it" };
-  if (refuted_rps !== null || over !== null) return { verdict: "refuted", rate_rps: null, refuted_rps: refuted_rps ?? over, reason: "no measured rate keeps the limit" };
-  return { verdict: "unknown", rate_rps: null, refuted_rps: null, reason: points.length ? "this percentile needs more requests than were sent" : "no point under open-loop load is valid" };
+  const found = byLevels(judged(cell, question));
+  if (!inUsers(cell) || found.rate_rps === null) return inUsers(cell) ? { ...found, refuted_users: found.refuted_rps, refuted_rps: null } : found;
+  const point = pointAt(cell, { users: found.rate_rps });
+  return { ...found, users: found.rate_rps, refuted_users: found.refuted_rps, rate_rps: point.achieved_rps, refuted_rps: null };
 }
 
-// Each valid point under the cell's own arrivals, with what its percentile says of the limit. One request at a time and
-// rates beyond saturation may only refute.
+function byLevels(points) {
+  const refuted_rps = least(points.filter((one) => one.is.refuted).map((one) => one.high));
+  const below = (one) => refuted_rps === null || one.low < refuted_rps;
+  const shown = greatest(points.filter((one) => one.stationary && one.is.shown && below(one)).map((one) => one.low));
+  if (shown !== null) return { verdict: "shown", rate_rps: shown, refuted_rps, reason: "each measured load by its 95 % interval" };
+  const over = least(points.filter((one) => one.is.over).map((one) => one.high));
+  const seen = greatest(points.filter((one) => one.stationary && one.is.under && below(one) && (over === null || one.low < over)).map((one) => one.low));
+  if (seen !== null) return { verdict: "seen", rate_rps: seen, refuted_rps: refuted_rps ?? over, reason: "measured under the limit, on too few requests to prove it" };
+  if (refuted_rps !== null || over !== null) return { verdict: "refuted", rate_rps: null, refuted_rps: refuted_rps ?? over, reason: "no measured load keeps the limit" };
+  return { verdict: "unknown", rate_rps: null, refuted_rps: null, reason: points.length ? "this percentile needs more requests than were sent" : "no point that could tell is valid" };
+}
+
+export function inUsers(cell) {
+  return !cell.points.some((point) => point.arrivals !== null) && cell.points.some((point) => LADDER.includes(point.role));
+}
+
+// Each valid point that counts, with what its percentile says of the limit: under the cell's own arrivals, or of its
+// ladder of users. One request at a time and rates beyond saturation may only refute.
 function judged(cell, question) {
   const main = cell.points.find((point) => point.arrivals !== null)?.arrivals ?? null;
-  return cell.points
-    .filter((point) => point.valid && (point.arrivals === null ? point.role === "synchronous" : point.arrivals === main))
-    .map((point) => ({
-      point, stationary: STATIONARY.includes(point.role), is: against(point, question),
-      low_rps: Math.min(point.achieved_rps ?? 0, point.rate_rps ?? Infinity), high_rps: Math.max(point.achieved_rps ?? 0, point.rate_rps ?? 0),
-    }));
+  const isLadder = inUsers(cell);
+  const counts = (point) => (isLadder ? LADDER.includes(point.role) : point.arrivals === null ? point.role === "synchronous" : point.arrivals === main);
+  return cell.points.filter((point) => point.valid && counts(point)).map((point) => ({
+    point, stationary: isLadder || STATIONARY.includes(point.role), is: against(point, question),
+    low: isLadder ? point.users : Math.min(point.achieved_rps ?? 0, point.rate_rps ?? Infinity), high: isLadder ? point.users : Math.max(point.achieved_rps ?? 0, point.rate_rps ?? 0),
+  }));
 }
 
 // A request that failed is infinitely late: where some did, the next higher percentile of the others stands for it.
@@ -79,7 +91,8 @@ export function latency(point, get, percent) {
   return [point[name] ?? null, point[`${name}_low`] ?? null, point[`${name}_high`] ?? null];
 }
 
-export function pointAt(cell, rate_rps) {
+export function pointAt(cell, { users, rate_rps }) {
+  if (users) return cell.points.find((point) => point.valid && LADDER.includes(point.role) && point.users === users);
   const open = cell.points.filter((point) => point.valid && STATIONARY.includes(point.role));
   return open.sort((a, b) => Math.abs((a.achieved_rps ?? 0) - rate_rps) - Math.abs((b.achieved_rps ?? 0) - rate_rps))[0] ?? null;
 }
@@ -130,11 +143,8 @@ export function budget(measured, question) {
 
 // Whether two rates can be told apart: their intervals from certified to refuted do not meet.
 export function apart(best, other) {
+  if (best.users) return other.refuted_users !== null && other.refuted_users <= best.users;
   return other.refuted_rps !== null && other.refuted_rps <= best.rate_rps;
-}
-
-export function anyHardware(question) {
-  return question.hardware === ANY;
 }
 
 function least(values) {

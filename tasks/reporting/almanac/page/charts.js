@@ -1,5 +1,5 @@
 // The charts of latency, throughput and cost, each as data, a drawing and a table.
-import { latency } from "./answer.js";
+import { inUsers, latency } from "./answer.js";
 import { MUTED, reachable } from "./figure.js";
 import { LATENCY, duration, money, moneyRange, number } from "./words.js";
 
@@ -43,14 +43,14 @@ function named(items, look) {
   const last = own.at(-1);
   if (!last) return null;
   const isRight = last.x > 0.7 * Math.max(...items.map((item) => item.x));
-  return Plot.text([last], { x: "x", y: "y", text: () => look.name, textAnchor: isRight ? "end" : "start", dy: isRight ? 18 : 14, dx: 8, fill: look.colour, fontWeight: 600, stroke: "var(--paper)", strokeWidth: 4 });
+  return Plot.text([last], { x: "x", y: "y", text: () => look.name, textAnchor: isRight ? "end" : "start", dy: isRight ? 34 : 14, dx: 8, fill: look.colour, fontWeight: 600, stroke: "var(--paper)", strokeWidth: 4 });
 }
 
 function itemsOf(looks, points, make) {
   return looks.flatMap((look) => points(look.cell).map((point) => ({ look, cell: look.cell, ...make(point, look.cell) })).filter((item) => item.x && item.y).sort((a, b) => a.order - b.order));
 }
 
-const open = (cell) => cell.points.filter((point) => point.rate_rps !== null && point.valid);
+const open = (cell) => (inUsers(cell) ? closed(cell) : cell.points.filter((point) => point.rate_rps !== null && point.valid));
 const closed = (cell) => cell.points.filter((point) => point.users !== null && point.valid);
 
 export function latencyAgainstRate({ question, looks }) {
@@ -63,8 +63,8 @@ export function latencyAgainstRate({ question, looks }) {
   const tall = scale([...items.map((item) => item.y), question.within_ms], `↑ ${says}, ms`);
   return {
     id: "rate", wide: true, title: "Latency against rate", legend: looks, summary: `${says} against the rate of requests, for ${looks.length} configurations. The limit is ${duration(question.within_ms)}.`,
-    caption: "Requests arrive at this rate whatever became of the earlier ones. Bars are 95 % intervals; hollow points are beyond saturation.",
-    absent: items.length ? null : `No valid open-loop point with a ${says}.`,
+    caption: looks.every((look) => inUsers(look.cell)) ? "Each point is a number of users at once, at the rate that came of it. Bars are 95 % intervals." : "Requests arrive at this rate whatever became of the earlier ones. Bars are 95 % intervals; hollow points are beyond saturation.",
+    absent: items.length ? null : `No valid point with a ${says}.`,
     headers: ["configuration", "requests/s", `${says}, ms`, "from", "to", "n", "note"],
     rows: items.map((item) => [item.look.name, item.x, item.y, item.low, item.high, requests(item), item.hollow ? "beyond saturation" : ""]),
     draw: (width) => Plot.plot(base(width, width < 500 ? 320 : 430, {

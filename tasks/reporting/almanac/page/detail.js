@@ -8,7 +8,7 @@ export function detail(cell, close) {
       h("header", {}, h("p", { class: "eyebrow" }, `${cell.experiment} · cell ${cell.id}`), h("button", { type: "button", class: "plain", "aria-label": "Close", onclick: () => dialog.close() }, "✕")),
       h("h2", { id: "cell-title" }, title(cell)), outcome(cell), copyable("Launch it", cell.command || `dyno command ${cell.id}`), copyable("Measure it again", `dyno replay ${cell.id}`),
       section("Capacity", capacities(cell)), section("Points", points(cell)), section("What the hardware would allow", pairs(cell.bounds)),
-      section("Flags that are not the default", cell.flags.length ? h("p", {}, cell.flags.join(" · ")) : null), section("Start, seconds", pairs({ ...cell.stages_s, ...cell.start_s })),
+      section("Flags that are not the default", cell.flags.length ? h("p", {}, cell.flags.join(" · ")) : null), section("Quality", pairs(cell.quality && { ...cell.quality, flags: cell.quality.flags.join("; ") })), section("Start, seconds", pairs({ ...cell.stages_s, ...cell.start_s, ...cell.cold_start })),
       section("Provenance", pairs({ ...cell.provenance, campaign: cell.campaign, started: cell.started_at, ended: cell.ended_at, "MLflow run": cell.mlflow_run_id })),
       section("The end of the log", cell.log_excerpt ? h("pre", { tabindex: "0" }, cell.log_excerpt) : null)));
   return dialog;
@@ -21,7 +21,7 @@ function section(name, content) {
 function outcome(cell) {
   const why = [cell.stage ? `at ${cell.stage}` : "", cell.failure_class?.replaceAll("_", " ") ?? "", cell.cause].filter(Boolean).join(": ");
   const reasons = [...cell.reasons, ...Object.entries(cell.headline_reasons).map(([name, reason]) => `${name}: ${reason}`)];
-  return [h("p", {}, h("b", {}, cell.grade ? `${cell.state}, grade ${cell.grade}` : cell.state), why ? ` ${why}` : ""), reasons.length ? h("ul", { class: "notes" }, [...new Set(reasons)].map((reason) => h("li", {}, reason))) : null];
+  return [h("p", {}, h("b", {}, `${cell.state.replace("_", "-")}${cell.grade ? `, grade ${cell.grade}` : ""}`), why ? ` ${why}` : ""), reasons.length ? h("ul", { class: "notes" }, [...new Set(reasons)].map((reason) => h("li", {}, reason))) : null];
 }
 
 function copyable(label, text) {
@@ -57,5 +57,5 @@ function points(cell) {
 
 function pairs(body) {
   const kept = Object.entries(body ?? {}).filter(([, value]) => value !== null && value !== "");
-  return kept.length ? h("dl", {}, kept.map(([name, value]) => [h("dt", {}, name.replaceAll("_", " ")), h("dd", {}, typeof value === "number" ? number(value, 4) : String(value))])) : null;
+  return kept.length ? h("dl", {}, kept.map(([name, value]) => [h("dt", {}, name.replaceAll("_", " ")), h("dd", {}, typeof value === "number" ? number(value, 4) : Array.isArray(value) ? value.map((one) => number(one, 4)).join(" to ") : String(value))])) : null;
 }

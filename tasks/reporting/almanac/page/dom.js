@@ -22,7 +22,7 @@ export function table(caption, headers, rows, { onRow } = {}) {
   const body = rows.map((row) => h("tr", {}, row.map(cellOf)));
   if (onRow) body.forEach((line, index) => line.firstChild.replaceChildren(h("button", { type: "button", class: "link", onclick: () => onRow(index) }, String(rows[index][0]))));
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-    h("table", {}, h("caption", {}, caption), h("thead", {}, h("tr", {}, headers.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, body)));
+    h("table", {}, h("caption", {}, caption), h("thead", {}, h("tr", {}, headers.map((name, index) => h("th", { scope: "col", class: rows.some((row) => typeof row[index] === "number") ? "number" : null }, name)))), h("tbody", {}, body)));
 }
 
 function shown(value) {

@@ -49,9 +49,16 @@ function paint(host, draw, summary, pick) {
     const svg = draw(Math.max(280, width));
     svg.setAttribute("role", "group");
     svg.setAttribute("aria-label", summary);
+    hush(svg);
     host.replaceChildren(svg);
     reach(svg, pick);
   }).observe(host);
+}
+
+// A reader of screens hears the summary and the points; axes, lines and rules are for the eye.
+function hush(svg) {
+  for (const group of svg.querySelectorAll("g[aria-label]")) group.removeAttribute("aria-label");
+  for (const child of svg.children) if (!child.matches("title, style") && !child.querySelector("[data-cell]")) child.setAttribute("aria-hidden", "true");
 }
 
 // Points are buttons: one stop of the tab key for a chart, arrows from point to point, Enter to open.

@@ -17,7 +17,7 @@ export function write(state, first) {
 export function parse(fragment, first) {
   const state = { ...first };
   for (const [name, value] of new URLSearchParams(fragment.replace(/^#/, ""))) {
-    if (!(name in first) && !MORE.includes(name)) continue;
+    if (!Object.hasOwn(first, name) && !MORE.includes(name)) continue;
     if (CHOICES[name] && !CHOICES[name].includes(value)) continue;
     if (NUMBERS.includes(name) && !(Number(value) > 0 || (name === "headroom" && Number(value) === 0))) continue;
     state[name] = NUMBERS.includes(name) ? Number(value) : value;

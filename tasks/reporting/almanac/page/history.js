@@ -5,34 +5,50 @@ import { MUTED, reachable } from "./figure.js";
 import { matches } from "./question.js";
 import { names as namesOf, number, title } from "./words.js";
 
-const PHASES = { download: 0, environment: 0, quantize: 0, build: 0, launch: 1, "warm up": 1 };
-const MARK = { measured: "●", invalid: "◐", failed: "✕", unsupported: "–", interrupted: "…" };
+const STAGES = { environment: "environment", download: "pull", build: "compile", launch: "launch", "warm up": "warm up" };
+const ORDER = ["environment", "pull", "weights", "compile", "capture", "launch", "first token", "warm up"];
+const MARK = { measured: "●", invalid: "◐", failed: "✕", unsupported: "–", interrupted: "…", stand_in: "◇" };
 const VERDICT = { improved: "▲", regressed: "▼", equivalent: "=", undecided: "?", void: "∅" };
 const MOST_ROWS = 40;
 
 export function coldStart({ looks }) {
-  const items = looks.flatMap((look) => Object.keys(PHASES).filter((phase) => look.cell.stages_s[phase] > 0).map((phase) => ({ look, cell: look.cell, phase, seconds: look.cell.stages_s[phase], says: `${look.name}: ${phase} ${number(look.cell.stages_s[phase])} s` })));
-  const order = Object.keys(PHASES);
+  const items = looks.flatMap((look) => phases(look.cell).map(([phase, seconds]) => ({ look, cell: look.cell, phase, seconds, says: `${look.name}: ${phase} ${number(seconds)} s` })));
+  const cold = looks.filter((look) => look.cell.cold_start?.cold).length;
+  const known = cold ? `${cold} of these starts were cold: weights from the disk, nothing compiled before.` : "Whether these starts were cold was not measured.";
   return {
-    id: "start", title: "Cold start", caption: "Seconds from nothing to a warm server, phase by phase; what was cached costs nothing.", summary: "Seconds of each phase of the start, for each configuration.",
-    absent: items.length ? null : "No start was timed.", headers: ["configuration", ...order, "healthy after", "first token after"],
-    rows: looks.map((look) => [look.name, ...order.map((phase) => look.cell.stages_s[phase] ?? null), look.cell.start_s.healthy ?? null, look.cell.start_s.first_token ?? null]),
-    draw: (width) => stacked(width, looks, items, order),
+    id: "start", title: "Cold start", caption: `Seconds until a server is there, phase by phase. ${known}`, summary: `Seconds of each phase of the start, for each configuration. ${known}`,
+    absent: items.length ? null : "No start was timed.", headers: ["configuration", "start", ...ORDER, "known by"],
+    rows: looks.map((look) => [look.name, look.cell.cold_start ? (look.cell.cold_start.cold ? "cold" : "warm") : "", ...ORDER.map((phase) => new Map(phases(look.cell)).get(phase) ?? null), look.cell.cold_start?.how_known ?? ""]), draw: (width) => stacked(width, looks, items, ORDER),
   };
+}
+
+// From the ledger of starts where there is one: weights, compilation and capture lie within the time to healthy.
+function phases(cell) {
+  const start = cell.cold_start;
+  if (!start) return Object.keys(STAGES).map((stage) => [STAGES[stage], cell.stages_s[stage] ?? 0]).filter(([, seconds]) => seconds > 0);
+  const inside = [["weights", start.weights_s], ["compile", start.compile_s], ["capture", start.capture_s]];
+  const known = inside.reduce((sum, [, seconds]) => sum + (seconds ?? 0), 0);
+  const rest = [["launch", start.healthy_s === undefined ? null : Math.max(0, start.healthy_s - known)], ["first token", start.first_token_s === undefined ? null : Math.max(0, start.first_token_s - (start.healthy_s ?? 0))]];
+  return [["environment", start.environment_s], ["pull", start.pull_s], ...inside, ...rest].filter(([, seconds]) => seconds > 0);
 }
 
 function stacked(width, looks, items, order) {
   const rows = looks.filter((look) => items.some((item) => item.look === look));
   return Plot.plot({
-    width, height: 52 + rows.length * 54, marginLeft: 6, marginRight: 12, marginTop: 18, marginBottom: 34, style: { background: "none", fontSize: "12px", fontFamily: "inherit" },
+    width, height: 52 + rows.length * 48, marginLeft: 6, marginRight: 12, marginTop: 18, marginBottom: 34, style: { background: "none", fontSize: "12px", fontFamily: "inherit" },
     x: { label: "seconds →", labelArrow: "none", nice: true }, y: { axis: null, padding: 0.74, domain: rows.map((_, index) => index) },
-    opacity: { domain: order, range: [0.3, 0.3, 0.45, 0.6, 1, 0.7], type: "ordinal" },
+    opacity: { domain: order, range: [0.25, 0.35, 0.5, 0.8, 0.65, 1, 0.6, 0.4], type: "ordinal" },
     marks: [
       Plot.barX(items, reachable(items, { x: "seconds", z: "phase", y: (item) => rows.indexOf(item.look), fill: "var(--accent)", fillOpacity: "phase", order, insetRight: 1.5 })),
       Plot.text(rows, { x: 0, y: (_, index) => index, text: "name", textAnchor: "start", dy: -17 }),
-      Plot.text(items.filter((item) => item.seconds > 0), Plot.stackX({ x: "seconds", z: "phase", y: (item) => rows.indexOf(item.look), order, text: (item) => (item.seconds > 0.14 * longest(rows, items) ? item.phase : ""), fill: MUTED, dy: 17, fontSize: 10.5 })),
+      Plot.text(items.filter((item) => item.seconds > 0), Plot.stackX({ x: "seconds", z: "phase", y: (item) => rows.indexOf(item.look), order, text: (item) => (item === widest(items, item.phase) && item.seconds > 0.12 * longest(rows, items) ? item.phase : ""), fill: MUTED, dy: 17, fontSize: 10.5 })),
     ],
   });
+}
+
+// Each phase is named once, where it is longest.
+function widest(items, phase) {
+  return items.filter((item) => item.phase === phase).sort((a, b) => b.seconds - a.seconds)[0];
 }
 
 function longest(rows, items) {
@@ -56,12 +72,12 @@ export function releases({ data, question }) {
 
 function smallMultiples(width, items) {
   return Plot.plot({
-    width, height: 60 + 56 * new Set(items.map((item) => item.name)).size, marginLeft: 6, marginRight: 40, marginTop: 14, marginBottom: 22, style: { background: "none", fontSize: "12px", fontFamily: "inherit" },
-    x: { type: "linear", domain: [0, 1.04 * Math.max(...items.map((item) => item.y))], label: "requests/s →", labelArrow: "none" }, y: { axis: null, domain: [-1, 1] }, fy: { label: null, axis: null, padding: 0.3, domain: [...new Set(items.map((item) => item.name))] }, facet: { data: items, y: "name" },
+    width, height: 72 + 56 * new Set(items.map((item) => item.name)).size, marginLeft: 6, marginRight: 40, marginTop: 14, marginBottom: 36, style: { background: "none", fontSize: "12px", fontFamily: "inherit" },
+    x: { type: "linear", domain: [0, 1.04 * Math.max(...items.map((item) => item.y))], label: "requests/s →", labelArrow: "none" }, y: { axis: null, domain: [-1, 1] }, fy: { label: null, axis: null, padding: 0.3, domain: [...new Set(items.map((item) => item.name))] },
     marks: [
-      Plot.gridX({ stroke: "var(--grid)", strokeOpacity: 1 }), Plot.line(items, { x: "y", y: () => 0, stroke: MUTED, sort: "version" }),
-      Plot.dot(items, reachable(items, { x: "y", y: () => 0, r: 5, fill: (item) => (item.version === newest(items, item.name) ? "var(--accent)" : "var(--paper)"), stroke: "var(--accent)" })),
-      ...["end", "middle", "start"].map((side) => Plot.text(items.filter((item) => item.side === side), { x: "y", y: () => 0, text: "version", dy: 15, dx: { end: 6, middle: 0, start: -6 }[side], textAnchor: side, fontSize: 10.5, fill: (item) => (item.version === newest(items, item.name) ? "var(--ink)" : "var(--muted)") })),
+      Plot.gridX({ stroke: "var(--grid)", strokeOpacity: 1 }), Plot.line(items, { x: "y", y: () => 0, fy: "name", z: "name", stroke: MUTED, sort: "version" }),
+      Plot.dot(items, reachable(items, { x: "y", y: () => 0, fy: "name", r: 5, fill: (item) => (item.version === newest(items, item.name) ? "var(--accent)" : "var(--paper)"), stroke: "var(--accent)" })),
+      ...["end", "middle", "start"].map((side) => Plot.text(items.filter((item) => item.side === side), { x: "y", y: () => 0, fy: "name", text: "version", dy: 15, dx: { end: 6, middle: 0, start: -6 }[side], textAnchor: side, fontSize: 10.5, fill: (item) => (item.version === newest(items, item.name) ? "var(--ink)" : "var(--muted)") })),
       Plot.text([...new Set(items.map((item) => item.name))].map((name) => ({ name })), { fy: "name", text: "name", frameAnchor: "top-left", dy: -2, textAnchor: "start" }),
     ],
   });
@@ -124,11 +140,11 @@ export function matrix({ data, question }, pick) {
 
 function square(cell, pick) {
   if (!cell) return h("td", { class: "empty" }, h("span", { class: "for-readers" }, "not asked"));
-  const why = cell.failure_class ? cell.failure_class.replaceAll("_", " ") : cell.state === "measured" ? (cell.grade ? `grade ${cell.grade}` : "measured") : cell.state;
+  const why = cell.failure_class ? cell.failure_class.replaceAll("_", " ") : cell.state === "measured" ? (cell.grade ? `grade ${cell.grade}` : "measured") : cell.state.replace("_", "-");
   return h("td", {}, h("button", { type: "button", class: `square ${cell.state}`, title: `${title(cell)}: ${why}${cell.cause ? `: ${cell.cause}` : ""}`, onclick: () => pick(cell.id) }, h("span", { "aria-hidden": "true" }, MARK[cell.state]), " ", why));
 }
 
 function key(cells) {
   const states = [...new Set(cells.map((cell) => cell.state))];
-  return states.map((state) => `${MARK[state]} ${state} (${cells.filter((cell) => cell.state === state).length})`).join(", ");
+  return states.map((state) => `${MARK[state]} ${state.replace("_", "-")} (${cells.filter((cell) => cell.state === state).length})`).join(", ");
 }

@@ -47,7 +47,7 @@ function render() {
 function answered(result, names) {
   const { best } = result;
   return [
-    h("p", { class: `sure ${best.verdict}` }, verdictLine(best)), h("h1", { id: "headline" }, headline(result, names), "."), h("p", { class: "lede", id: "explained" }, explained(result)), facts(best, names),
+    h("p", { class: `sure ${best.verdict}` }, verdictLine(best)), h("h1", { id: "headline" }, headline(result, names), "."), h("p", { class: "lede", id: "explained" }, explained(result)), facts(best, names), cautions(result),
     h("p", { class: "demand" }, "For ", entry("demand", "demand in requests per second", 0.001), " requests/s with ", entry("headroom", "headroom in percent", 0), " % of headroom: ", h("b", { id: "replicas" }, demandText(best, state)),
       " Your price per hour: $ ", entry("price", "your price per hour in US dollars", 0), "."),
     h("p", { id: "runner-up" }, runnerUpText(result, names)), h("p", { id: "budget-text" }, budgetText(result, names)),
@@ -55,21 +55,26 @@ function answered(result, names) {
   ];
 }
 
+function cautions(result) {
+  const asked = [...result.standings.map((one) => one.cell), ...result.others];
+  return [["synthetic", (cell) => cell.model_source === "synthetic"], ["stand_in", (cell) => cell.stand_in]].map(([name, has]) => (asked.some(has) ? h("p", { class: "caution" }, data.notes[name]) : null));
+}
+
 function entry(name, label, min) {
   return h("input", { type: "number", name, "aria-label": label, min, step: "any", value: state[name] ?? "", onchange: (event) => change({ [name]: event.target.value === "" ? undefined : Number(event.target.value) }) });
 }
 
 function standingsTable(result, names) {
-  const rows = result.standings.map((one) => [names.get(one.cell.id), one.verdict, number(one.rate_rps), number(one.refuted_rps), number(one.output_tokens_per_s), moneyRange(one.usd), one.cell.grade, one.rate_rps === null ? one.reason : ""]);
+  const rows = result.standings.map((one) => [names.get(one.cell.id), one.verdict, one.users ? `${one.users} users` : number(one.rate_rps), one.refuted_users ? `${one.refuted_users} users` : number(one.refuted_rps), number(one.output_tokens_per_s), moneyRange(one.usd), one.cell.grade, one.rate_rps === null ? one.reason : ""]);
   return h("details", { class: "every", open: state.show === "every" }, h("summary", {}, plural(rows.length, "configuration"), h("span", { class: "quiet" }, "ranked, with what is not proven after what is")),
-    table("Every configuration that was measured for this question", ["configuration", "verdict", "holds at, rps", "breaks at, rps", "tokens/s", "a million output tokens", "grade", "why not"], rows, { onRow: (index) => pick(result.standings[index].cell.id) }));
+    table("Every configuration that was measured for this question", ["configuration", "verdict", "holds at, requests/s", "breaks at, requests/s", "tokens/s", "a million output tokens", "grade", "why not"], rows, { onRow: (index) => pick(result.standings[index].cell.id) }));
 }
 
 function unanswered(result) {
   const lines = experiment(data, state);
   const said = h("span", { class: "quiet", role: "status" });
   return [
-    h("p", { class: "sure unknown" }, result.standings.length ? "No answer yet" : "Not measured"), h("h1", { id: "headline" }, result.standings.length ? "Nothing measured keeps this limit." : "Nobody has measured this."), h("p", { class: "lede" }, whyNone(result)),
+    h("p", { class: "sure unknown" }, result.standings.length ? "No answer yet" : "Not measured"), h("h1", { id: "headline" }, result.standings.length ? "Nothing measured keeps this limit." : "Nobody has measured this."), h("p", { class: "lede" }, whyNone(result)), cautions(result),
     h("p", {}, result.standings.length ? "More requests, or other configurations, may: save these lines as question.yaml." : "These lines would: save them as question.yaml, where the hardware is."), h("pre", { id: "lines", tabindex: "0" }, lines),
     h("p", { class: "actions" }, h("button", { type: "button", onclick: () => copy(lines, said) }, "Copy the lines"), " ", h("code", {}, "dyno run question.yaml"), " ", said), result.standings.length ? standingsTable(result, namesOf(result.standings.map((one) => one.cell))) : null,
   ];
@@ -101,8 +106,7 @@ function tools() {
 
 function footer() {
   const measured = data.cells.filter((cell) => cell.state === "measured").length;
-  const note = data.has_synthetic_models ? h("p", {}, "Some of these models are synthetic: small networks of random weights. Their figures test a machine and say nothing of real models.") : null;
-  return h("footer", {}, h("p", {}, `${measured} of ${plural(data.cells.length, "cell")} measured · written ${data.written_at.slice(0, 10)} · schema ${data.schema}`), note,
+  return h("footer", {}, h("p", {}, `${measured} of ${plural(data.cells.length, "cell")} measured · written ${data.written_at.slice(0, 10)} · ${data.schema}`),
     h("p", {}, "First token and last token count from when a request was due. Each token: the gaps between tokens. Certified: the 99 % bound of the percentile lies under the limit; shown: its 95 % bound does; a percentile that too few requests carry is no proof. Cost: all the time of the hardware, over the output tokens."));
 }
 

@@ -34,7 +34,7 @@ function workload(data, question) {
   const known = data.cells.find((cell) => cell.in === question.in && cell.out === question.out);
   const shipped = Object.entries(data.offer.workloads).find(([, lengths]) => String(lengths[0]) === question.in && String(lengths[1]) === question.out);
   if (shipped) return shipped[0];
-  if (known && known.prompts.includes("/")) return known.workload;
+  if (known && !["synthetic", "english"].includes(known.dataset)) return known.workload;
   const lengths = { in: whole(question.in, 1024), out: whole(question.out, 128) };
   return `{name: in${lengths.in}-out${lengths.out}, prompt_tokens: ${lengths.in}, output_tokens: ${lengths.out}}`;
 }

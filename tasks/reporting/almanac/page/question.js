@@ -2,12 +2,12 @@
 
 export const GETS = { first: "first token", each: "each token", last: "last token" };
 export const PERCENTS = ["50", "90", "95", "99"];
-export const SHOWS = { throughput: "highest throughput", latency: "lowest latency", cheapest: "cheapest", every: "every configuration" };
+export const SHOWS = { throughput: "highest throughput", latency: "lowest latency", cheapest: "cheapest", every: "every" };
 export const LIMITS_MS = [10, 30, 100, 300, 1000, 3000, 10000, 30000, 60000];
 export const ANY = "any";
 export const FILTERS = {
-  quantization: "Quantization", engine_version: "Engine version", prompts: "Prompts", endpoint: "Endpoint", system_prompt: "System prompt",
-  cache: "Prefix cache", turns: "Turns", grade: "Grade", experiment: "Experiment",
+  quantization: "Quantization", engine_version: "Engine version", dataset: "Prompts", endpoint: "Endpoint", system_prompt: "System prompt",
+  prompt_cache: "Prompt cache", turns: "Turns", answers: "Answers", grade: "Grade", experiment: "Experiment",
 };
 const SENTENCE = ["model", "hardware", "engine", "in", "out"];
 

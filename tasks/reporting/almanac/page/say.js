@@ -10,7 +10,7 @@ const SURE = {
 };
 
 export function verdictLine(best) {
-  return `${SURE[best.verdict]}${best.cell.grade ? ` · grade ${best.cell.grade}` : ""} · ${plural(best.cell.launches, "launch").replace("launchs", "launches")}`;
+  return `${SURE[best.verdict]}${best.cell.grade ? ` · grade ${best.cell.grade}` : ""} · ${best.cell.launches === 1 ? "of one launch: a claim about the configuration needs three" : `${best.cell.launches} launches`}`;
 }
 
 export function headline(result, names) {
@@ -18,14 +18,15 @@ export function headline(result, names) {
   const name = names.get(best.cell.id);
   if (question.show === "latency") return [h("strong", {}, `${number(best.lowest_ms)} ms`), ` by ${name}`];
   if (question.show === "cheapest") return [h("strong", {}, best.usd ? moneyRange(best.usd) : best.gpu_seconds ? `${number(best.gpu_seconds)} GPU-seconds` : `${number(best.output_tokens_per_s)} tokens/s`), ` by ${name}`];
-  if (question.show === "every") return [h("strong", {}, String(result.holding.length)), ` of ${plural(result.standings.length, "configuration")} keep the limit; most by ${name}`];
-  return [h("strong", {}, `${number(best.rate_rps)} requests/s`), ` by ${name}`];
+  if (question.show === "every") return [h("strong", {}, String(result.holding.length)), ` of ${plural(result.standings.length, "configuration")} keep the limit, led by ${name}`];
+  return [h("strong", {}, best.users ? `${best.users} users` : `${number(best.rate_rps)} requests/s`), ` by ${name}`];
 }
 
 export function explained(result) {
   const { best, question } = result;
   const limit = `the ${ARRIVES[question.get]} within ${duration(question.within_ms)}, ${question.percent} % of the time`;
   const end = best.refuted_rps === null ? "no higher rate was shown to break it" : `at ${number(best.refuted_rps)} it no longer does`;
+  if (best.users) return `With ${best.users} users at once, each of whom asks again when the last answer has come, one replica gives ${limit}, at ${number(best.rate_rps)} requests/s; ${best.refuted_users ? `with ${best.refuted_users} it no longer does` : "more users were not shown to break it"}.`;
   const more = question.show === "latency" ? ` At its easiest measured rate the p${question.percent} ${LATENCY[question.get]} is ${number(best.lowest_ms)} ms.` : "";
   const average = question.get === "each" && best.cell.each === "tpot" ? " Time per token is each request's average (TPOT): this engine does not tell how many tokens a chunk holds." : "";
   return `One replica gives clients ${limit}, at up to ${number(best.rate_rps)} requests/s; ${end}.${more}${average}`;
@@ -33,7 +34,7 @@ export function explained(result) {
 
 export function facts(best, names) {
   const list = [
-    ["capacity", `${number(best.rate_rps)} requests/s`, best.refuted_rps === null ? "nothing above it refuted" : `between ${number(best.rate_rps)} and ${number(best.refuted_rps)}`],
+    ["capacity", `${number(best.rate_rps)} requests/s`, best.users ? `${best.users} users at once` : best.refuted_rps === null ? "nothing above it refuted" : `between ${number(best.rate_rps)} and ${number(best.refuted_rps)}`],
     ["output", `${number(best.output_tokens_per_s)} tokens/s`, best.point?.per_user_tokens_per_s ? `${number(best.point.per_user_tokens_per_s)} for each user` : ""],
     ["a million output tokens", best.usd ? moneyRange(best.usd) : "no price known", best.gpu_seconds ? `${number(best.gpu_seconds)} GPU-seconds` : ""],
     ["in flight", number(best.in_flight), "requests at once (Little's law)"],

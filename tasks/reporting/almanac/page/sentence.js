@@ -3,24 +3,36 @@ import { h } from "./dom.js";
 import { ANY, FILTERS, GETS, LIMITS_MS, PERCENTS, SHOWS, options } from "./question.js";
 import { duration } from "./words.js";
 
+const OTHER = "…";
+
 export function sentence(data, question, change) {
   const gap = (name, label, { any } = {}) => select(data, question, name, label, change, any);
   const choice = (name, label, entries) => h("select", { "aria-label": label, name, onchange: (event) => change({ [name]: event.target.value }) },
     entries.map(([value, text]) => h("option", { value, selected: String(question[name]) === value }, text)));
-  return h("form", { class: "sentence", "aria-label": "The question", onsubmit: (event) => event.preventDefault() },
-    h("p", {}, "I want to serve ", gap("model", "model"), " on ", gap("hardware", "hardware", { any: "any hardware" }), " with ", gap("engine", "engine", { any: "any engine" }), "; ",
+  return h("div", { class: "sentence", role: "group", "aria-label": "The question" },
+    h("p", {}, "I want to serve ", gap("model", "model"), " on ", gap("hardware", "hardware", { any: "any hardware" }), " with ", h("span", { class: "together" }, gap("engine", "engine", { any: "any engine" }), ";"), " ",
       gap("in", "tokens in"), " tokens in, ", gap("out", "tokens out"), " tokens out. Clients should get the ", choice("get", "which token", Object.entries(GETS)),
-      " within ", limit(question, change), ", ", choice("percent", "share of the time, percent", PERCENTS.map((value) => [value, `${value} %`])), " of the time. Show me the ",
-      choice("show", "what to show", Object.entries(SHOWS).map(([value, text]) => [value, value === "every" ? text : `${text} configuration`])), "."));
+      " within ", limit(question, change), ", ", choice("percent", "share of the time, percent", PERCENTS.map((value) => [value, `${value} %`])), question.show === "every" ? " of the time. Show me " : " of the time. Show me the ",
+      choice("show", "what to show", Object.entries(SHOWS)), " configuration."));
 }
 
 function select(data, question, name, label, change, any) {
   const { measured, other } = options(data, name);
   const values = [...(any ? [[ANY, any]] : []), ...measured.map((value) => [value, value])];
   const option = ([value, text]) => h("option", { value, selected: String(question[name]) === value }, text);
+  const isLength = name === "in" || name === "out";
   const more = [...other, ...(question[name] !== ANY && !measured.includes(String(question[name])) && !other.includes(String(question[name])) ? [String(question[name])] : [])];
-  return h("select", { "aria-label": label, name, onchange: (event) => change({ [name]: event.target.value }) },
-    more.length ? [h("optgroup", { label: "measured" }, values.map(option)), h("optgroup", { label: "not measured here" }, more.map((value) => option([value, value])))] : values.map(option));
+  const chosen = (event) => (event.target.value === OTHER ? typed(event.target, name, label, change) : change({ [name]: event.target.value }));
+  return h("select", { "aria-label": label, name, onchange: chosen },
+    more.length ? [h("optgroup", { label: "measured" }, values.map(option)), h("optgroup", { label: "not measured here" }, more.map((value) => option([value, value])))] : values.map(option),
+    isLength ? h("option", { value: OTHER }, "another number") : null);
+}
+
+// Any number may be asked for, measured or not.
+function typed(list, name, label, change) {
+  const input = h("input", { type: "number", name, "aria-label": label, min: "1", step: "1", onchange: (event) => Number(event.target.value) >= 1 && change({ [name]: String(Math.round(event.target.value)) }) });
+  list.replaceWith(input);
+  input.focus();
 }
 
 function limit(question, change) {

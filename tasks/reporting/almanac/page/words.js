@@ -39,7 +39,7 @@ export function trim(value) {
 // By id: what tells cells apart, so that no label repeats what all of them share.
 export function names(cells) {
   const facts = cells.map((cell) => ({
-    engine: `${cell.engine} ${cell.engine_version}`, quantization: cell.quantization, model: cell.model,
+    engine: `${cell.stand_in ? "STAND-IN of " : ""}${cell.engine} ${cell.engine_version}`, quantization: cell.quantization, model: cell.model,
     hardware: cell.hardware, workload: cell.workload, flags: cell.flags.join(" · "), campaign: "",
   }));
   const differ = Object.keys(facts[0] ?? {}).filter((key) => new Set(facts.map((fact) => fact[key])).size > 1);
@@ -48,5 +48,5 @@ export function names(cells) {
 }
 
 export function title(cell) {
-  return `${cell.engine} ${cell.engine_version} · ${cell.model} · ${cell.quantization} · ${cell.hardware} · ${cell.workload}`;
+  return `${cell.stand_in ? "STAND-IN of " : ""}${cell.engine} ${cell.engine_version} · ${cell.model} · ${cell.quantization} · ${cell.hardware} · ${cell.workload}`;
 }

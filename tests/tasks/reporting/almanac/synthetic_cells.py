@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from experiments.schema.base import METHOD_VERSION, content_id
 from experiments.schema.bound import CellBounds, CellCost, PointBound
+from experiments.schema.cold_start import ColdStart
 from experiments.schema.comparison import ChangeVerdict, ComparisonResult, FigureChange
 from experiments.schema.failure import FailureClass
 from experiments.schema.load import ClosedLoop, LoadPoint, OpenLoop, Poisson, StopRule
 from experiments.schema.model import HubSource, Model
+from experiments.schema.quality import QualityComparison, QualityResult
 from experiments.schema.result import Capacity, CellResult, CellState, Distribution, PointResult, TrialSummary
 from experiments.schema.variant import Quantization, Variant
 from experiments.schema.workload import Workload
@@ -31,6 +33,8 @@ LENGTHS = (
     (128, 1024), (256, 2048), (512, 512), (512, 4096), (1024, 128), (1024, 1024), (2048, 256), (2048, 2048),
     (4096, 512),
 )  # fmt: skip
+AGREEMENT = {Quantization.FP8: 0.981, Quantization.INT4_AWQ: 0.931}
+"""With BF16; below 0.95 it is past a limit."""
 FRACTIONS = (0.3, 0.5, 0.65, 0.8, 0.9)
 
 
@@ -146,6 +150,7 @@ def _measured(cell: CellResult, rng: random.Random) -> CellResult:
                 "floor_ttft_p50_ms": server.first_ms, "saturation_rps": server.ceiling_rps,
                 "saturation_output_tokens_per_s": saturation,
             },
+            "quality": _quality(cell.variant), "cold_starts": _cold_starts(cell.variant),
             "cost": CellCost(unit="GPU-seconds", gpus=server.gpus, usd_per_hour=price, price_source="synthetic"),
             "bounds": CellBounds(
                 hardware=cell.variant.hardware, gpus=server.gpus, weights="bf16", total_params=1, active_params=1,
@@ -155,6 +160,32 @@ def _measured(cell: CellResult, rng: random.Random) -> CellResult:
             ),
         }
     )  # fmt: skip
+
+
+def _quality(variant: Variant) -> QualityResult | None:
+    agreement = AGREEMENT.get(variant.quantization)
+    if agreement is None:
+        return None
+    against = QualityComparison(
+        reference="vllm bf16", reference_variant_id="0" * 12, reference_is="same engine", tokens=4000, texts=60,
+        perplexity_ratio=1.02, perplexity_ratio_interval=(1.01, 1.03), agreement=agreement,
+        agreement_interval=(agreement - 0.01, agreement + 0.01),
+    )  # fmt: skip
+    flags = ("agreement with the reference is below 0.95",) if agreement < 0.95 else ()
+    return QualityResult(method="synthetic", perplexity=8.1, comparison=against, flags=flags)
+
+
+def _cold_starts(variant: Variant) -> tuple[ColdStart, ...]:
+    """Of vLLM only: a warm one after a cold one."""
+    if variant.engine != "vllm":
+        return ()
+    cold = ColdStart(
+        cold=True, how_known="the page cache was dropped", pull_s=20.0, weights_s=14.0, compile_s=33.0, capture_s=9.0,
+        healthy_s=71.0, first_token_s=71.4,
+    )  # fmt: skip
+    return cold, ColdStart(
+        launch=1, cold=False, how_known="the page cache held all", healthy_s=24.0, first_token_s=24.3
+    )
 
 
 def _point(server: Server, load: OpenLoop | ClosedLoop, role: str, share: float, rng: random.Random) -> PointResult:

@@ -64,6 +64,32 @@ def test_a_failed_cell_keeps_its_class_and_its_cause(cells: list[CellResult]) ->
     assert "do not fit" in document["cause"][index]
 
 
+def test_a_ladder_of_users_keeps_its_intervals_and_the_way_to_saturation_has_none(cells: list[CellResult]) -> None:
+    (alone, *_) = [cell for cell in cells if cell.points]
+    saturating = next(point for point in alone.points if point.point.role == "saturation")
+    rung = saturating.model_copy(update={"point": saturating.point.model_copy(update={"role": "ladder"})})
+    document = almanac_document([alone.model_copy(update={"points": (saturating, rung)})])["points"]
+    low, high = saturating.summary.latencies["ttft_ms"].intervals["p95"]
+    assert document["first_p95_low"] == [None, pytest.approx(low, rel=1e-2)]
+    assert document["first_p95_high"] == [None, pytest.approx(high, rel=1e-2)]
+
+
+def test_a_cell_with_a_cold_start_tells_that_one_and_its_phases() -> None:
+    document = almanac_document(synthetic_cells(1))["cells"]
+    assert document["cold_start"][0] | {"cold": True, "compile_s": 33, "healthy_s": 71} == document["cold_start"][0]
+
+
+def test_quality_carries_its_interval_and_what_is_past_a_limit() -> None:
+    many = [cell for cell in synthetic_cells(30) if cell.points]
+    document = almanac_document(many)["cells"]
+    for cell, quality in zip(many, document["quality"], strict=True):
+        assert (quality is None) == (cell.variant.quantization == "bf16")
+        if quality:
+            low, high = quality["agreement_interval"]
+            assert low < quality["agreement"] < high
+            assert bool(quality["flags"]) == (quality["agreement"] < 0.95)
+
+
 def test_no_secret_of_a_command_or_a_log_reaches_the_page(cells: list[CellResult]) -> None:
     secret = "hf_abcdefghijklmnopqrstuvwx"
     leaky = cells[0].model_copy(update={"log_excerpt": f"using token {secret}", "cause": f"--api-key {secret}"})
