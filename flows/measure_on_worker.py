@@ -7,6 +7,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from experiments.schema.order import ExperimentOrder, VariantOrder
+from flows.cancelling import ended_when_cancelled
 from flows.diagnosis import know_bandwidth
 from flows.hosts import alone_on_host, remember_weights
 from flows.measure_variant import measure_variant
@@ -30,7 +31,7 @@ def measure_on_worker(run: ExperimentOrder, order: VariantOrder) -> State[Any]:
     home = open_home().make()
     here = run.model_copy(update={"home": str(home.root)})
     servers = Campaign(run.experiment, home.campaigns / run.experiment / str(run.campaign)).folder / "servers"
-    with measuring_alone(home, log.info), alone_on_host(order.variant):
+    with ended_when_cancelled(), measuring_alone(home, log.info), alone_on_host(order.variant):
         know_bandwidth(home)
         remember_weights(order.variant)
         with engine_logs_told(servers, f"{order.variant.id}-*.log", logging.getLogger("dyno.engine").info):
