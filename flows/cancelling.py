@@ -1,7 +1,8 @@
 """A run that is cancelled ends, though its worker may not hear of it.
 
-Prefect's worker listens for the cancelling of a run on a websocket; where the server was away for half a minute it gives up
-for as long as that run lasts, and the run would go on while Prefect calls it cancelled. So the run looks for itself."""
+Prefect's worker listens for the cancelling of a run on a websocket; where the server was away for half a minute it
+gives up for as long as that run lasts, and the run would go on while Prefect calls it cancelled. So the run looks for
+itself."""
 
 import contextlib
 import os
