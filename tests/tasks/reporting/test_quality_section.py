@@ -13,7 +13,8 @@ from tasks.reporting.report import report_html
 from tasks.reporting.summary_table import summary_table
 from tasks.reporting.tables import result_rows, result_table
 from tasks.reporting.wording import cell_names
-from tasks.tracking.description import cell_description, quality_metrics, tags
+from tasks.tracking.description import cell_description
+from tasks.tracking.figures import quality_metrics, tags
 
 FLAG = "its likeliest token is the reference's at 74.7% of the positions, and 90.0% is the limit"
 COMPARED = QualityComparison(
