@@ -16,6 +16,7 @@ from experiments.schema.comparison import ChangeVerdict, ComparisonResult
 from experiments.schema.experiment import Experiment
 from experiments.schema.requests import ReleaseRequest
 from flows.announcing import announce_verdict
+from flows.cancelling import ended_when_cancelled
 from flows.comparing import comparison_order, run_comparison
 from flows.fleet import fleet_experiments
 from tasks.campaigns.campaign import all_results
@@ -48,12 +49,13 @@ def engine_release(request: ReleaseRequest) -> State[Any]:
     if not naming:
         return Completed(message=f"none of the experiments names {request.engine}: nothing is compared")
     verdicts, problems = [], []
-    for experiment in naming:
-        try:
-            verdicts.append(f"{experiment.name}: {_compared(experiment, request, home)}")
-        except DynoError as error:
-            log.error("%s: %s", experiment.name, error.message)
-            problems.append(f"{experiment.name}: {error.message}")
+    with ended_when_cancelled():
+        for experiment in naming:
+            try:
+                verdicts.append(f"{experiment.name}: {_compared(experiment, request, home)}")
+            except DynoError as error:
+                log.error("%s: %s", experiment.name, error.message)
+                problems.append(f"{experiment.name}: {error.message}")
     message = "; ".join(verdicts + problems)
     return Failed(message=message) if problems else Completed(message=message)
 

@@ -1,21 +1,28 @@
 """What a worker of a pool does with one variant: measures it in the store of its own host."""
 
 import logging
+import time
+from collections.abc import Sequence
 from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
+from experiments.errors import PublishError
 from experiments.schema.order import ExperimentOrder, VariantOrder
+from flows.cancelling import ended_when_cancelled
 from flows.diagnosis import know_bandwidth
 from flows.hosts import alone_on_host, remember_weights
-from flows.measure_variant import measure_variant
-from tasks.campaigns.campaign import Campaign
-from tasks.campaigns.home import measuring_alone, open_home
+from flows.measure_variant import campaign_of, measure_variant
+from tasks.campaigns.home import Home, measuring_alone, open_home
+from tasks.publish import sync
 from tasks.serving.engine_log import engine_logs_told
 from tasks.serving.parent_death import end_with_worker
 
 log = logging.getLogger("dyno.worker")
+
+PAUSES_S = (0.0, 15.0, 30.0, 60.0)
+"""Before each try to reach MLflow at the end of a run. The host measures nothing meanwhile."""
 
 
 @flow(name="measure-on-worker", persist_result=False)
@@ -29,10 +36,24 @@ def measure_on_worker(run: ExperimentOrder, order: VariantOrder) -> State[Any]:
     end_with_worker()
     home = open_home().make()
     here = run.model_copy(update={"home": str(home.root)})
-    servers = Campaign(run.experiment, home.campaigns / run.experiment / str(run.campaign)).folder / "servers"
-    with measuring_alone(home, log.info), alone_on_host(order.variant):
+    run_campaign = campaign_of(here)
+    servers = run_campaign.folder / "servers"
+    with ended_when_cancelled(), measuring_alone(home, log.info), alone_on_host(order.variant):
         know_bandwidth(home)
         remember_weights(order.variant)
         with engine_logs_told(servers, f"{order.variant.id}-*.log", logging.getLogger("dyno.engine").info):
             state: State[Any] = measure_variant(here, order, return_state=True)
+    tell_mlflow(home, {run_campaign.name: run.invocation_run_id})
     return state
+
+
+def tell_mlflow(home: Home, parents: dict[str, str], pauses_s: Sequence[float] = PAUSES_S) -> None:
+    """Of all that lies in this store and did not reach it, this run's and earlier ones', after pauses where it is out
+    of reach; then it is left to the next run here, or to `dyno sync`."""
+    for pause_s in pauses_s:
+        time.sleep(pause_s)
+        try:
+            sync(home, parents)
+            return
+        except PublishError as error:
+            log.warning("%s", error)

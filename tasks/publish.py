@@ -1,8 +1,9 @@
 """Stage: the invocation's run in MLflow, what was not tracked before, and the report."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from experiments.errors import PublishError
@@ -83,8 +84,9 @@ def close_invocation(
     )
 
 
-def sync(home: Home) -> int:
-    """Tells MLflow of every result that it does not know yet, and returns how many those were.
+def sync(home: Home, parents: Mapping[str, str] = MappingProxyType({})) -> int:
+    """Tells MLflow of every result that it does not know yet, and returns how many those were. `parents` are the runs
+    of invocations by campaign, where they are known.
 
     Raises PublishError where it is out of reach."""
     waiting = [
@@ -94,7 +96,7 @@ def sync(home: Home) -> int:
         if not result.mlflow_run_id and result.state != CellState.INTERRUPTED
     ]
     for campaign, result in waiting:
-        publish_cell(result, home, campaign, "")
+        publish_cell(result, home, campaign, parents.get(campaign.name, ""))
         log.info("%s: %s on %s", campaign.name, result.variant.label, result.workload.name)
     return len(waiting)
 

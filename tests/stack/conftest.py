@@ -100,21 +100,25 @@ class Stack:
 
     def cells(self, experiment: str) -> dict[str, Any]:
         """MLflow's runs of cells, by cell id; each is there once."""
+        tagged = self.runs(experiment, "cell")
+        found = {one["dyno.cell_id"]: one for one in tagged}
+        assert len(found) == len(tagged)
+        return found
+
+    def runs(self, experiment: str, kind: str) -> list[dict[str, Any]]:
+        """MLflow's runs of a kind: their tags and their own facts."""
         auth = (self.environment["MLFLOW_TRACKING_USERNAME"], self.environment["MLFLOW_TRACKING_PASSWORD"])
         url = f"{self.environment['MLFLOW_TRACKING_URI']}/api/2.0/mlflow"
         with httpx.Client(auth=auth, timeout=60, trust_env=False) as client:
             named = client.get(f"{url}/experiments/get-by-name", params={"experiment_name": experiment})
             if named.status_code == 404:
-                return {}
+                return []
             ask = {
                 "experiment_ids": [named.json()["experiment"]["experiment_id"]],
-                "filter": "tags.`dyno.kind` = 'cell'",
+                "filter": f"tags.`dyno.kind` = '{kind}'",
             }
             runs = client.post(f"{url}/runs/search", json=ask).raise_for_status().json().get("runs", [])
-        tagged = [{tag["key"]: tag["value"] for tag in run["data"]["tags"]} | run["info"] for run in runs]
-        found = {one["dyno.cell_id"]: one for one in tagged}
-        assert len(found) == len(tagged)
-        return found
+        return [{tag["key"]: tag["value"] for tag in run["data"]["tags"]} | run["info"] for run in runs]
 
 
 def results(store: Path, experiment: str, campaign: int = 1) -> dict[str, dict[str, Any]]:

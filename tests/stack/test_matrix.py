@@ -4,7 +4,10 @@ import json
 import os
 import signal
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -104,3 +107,42 @@ def test_a_matrix_is_whole_though_a_worker_is_killed_on_the_way(stack: Stack, tm
     assert nothing_runs(stack.host("host-a"))
     assert nothing_runs(stack.host("host-b"))
     assert not processes("launchers/llama_cpp.py", str(stack.home))
+
+
+def test_a_release_is_compared_judged_and_in_mlflow(stack: Stack, tmp_path: Path) -> None:
+    """Fired by hand and twice: one run, on real launches of both releases. Which verdict it is, the machine decides."""
+    file = tmp_path / "released.yaml"
+    text = EXPERIMENT.replace("QUANTIZATION", "q8_0").replace(
+        ", {name: long-out, prompt_tokens: 8, output_tokens: 16}", ""
+    )
+    file.write_text(text.replace("min_seconds: 1.5, max_seconds: 3", "min_seconds: 0.5, max_seconds: 1"))
+    assert stack.dyno("deploy", "--experiment", str(file)).returncode == 0
+    event = {
+        "id": str(uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": "dyno.engine.released",
+        "resource": {"prefect.resource.id": "dyno.engine.llama_cpp", "prefect.resource.name": "llama_cpp"},
+        "payload": {"engine": "llama_cpp", "version": "2026.10.11549", "previous": "2026.9.11063"},
+        "related": [],
+    }
+    for _ in range(2):
+        stack.api.post("/events", json=[event]).raise_for_status()
+    asked = {"deployments": {"name": {"any_": ["engine-release"]}}}
+    until(lambda: stack.post("/flow_runs/filter", asked))
+    (run,) = stack.post("/flow_runs/filter", asked)
+    stack.ends(run["id"], "COMPLETED", "FAILED", limit_s=1500)
+    told = [one for host in ("host-a", "host-b") for one in comparisons(stack.host(host))]
+    (result,) = told
+    assert (result["from_version"], result["to_version"]) == ("2026.9.11063", "2026.10.11549")
+    (tagged,) = stack.runs("released", "comparison")
+    assert tagged["dyno.comparison"] == result["id"]
+    assert tagged["status"] == "FINISHED"
+    verdict = f"dyno.comparison.{result['verdict']}"
+    assert stack.post("/events/filter", {"filter": {"event": {"name": [verdict]}}})["total"] == 1
+    assert len(stack.post("/flow_runs/filter", asked)) == 1
+    assert nothing_runs(stack.host("host-a"))
+    assert nothing_runs(stack.host("host-b"))
+
+
+def comparisons(store: Path) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text()) for file in (store / "comparisons").glob("*/comparison.json")]
