@@ -141,6 +141,6 @@ def test_a_stand_in_is_never_an_answer(open_page: Opened) -> None:
       return [found.holding.map((one) => one.cell.id), found.others.map((one) => one.id)];
     }"""
     asking = {"model": "m", "hardware": "h", "engine": "e", "in": "1", "out": "1"}
-    real = cell(point(1, 100, 90, 110), **asking, state="measured")
-    played = cell(point(9, 10, 9, 11), **asking, state="stand_in") | {"id": "played"}
+    real = cell(point(1, 100, 90, 110)) | asking | {"state": "measured"}
+    played = cell(point(9, 10, 9, 11)) | asking | {"state": "stand_in", "id": "played"}
     assert page.evaluate(script, [real, played]) == [["a"], ["played"]]
