@@ -40,6 +40,15 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _OF_THE_MACHINE = (EACCES, EPERM, ENOSPC, EDQUOT, EROFS, EIO, ENOTDIR, EISDIR, ENAMETOOLONG, EMFILE, ENFILE)
+_ROOM = "make room there, or give another folder"
+_REMEDIES = {
+    ENOSPC: _ROOM,
+    EDQUOT: _ROOM,
+    EIO: "look at the kernel's log: the disk, or what it is mounted from, does not answer as it should",
+    ENAMETOOLONG: "give a shorter name",
+    EMFILE: "allow more open files (ulimit -n)",
+    ENFILE: "the machine has too many files open: end what holds them",
+}
 Endpoints = StrEnum("Endpoints", ["completions", "chat"])
 Caches = StrEnum("Caches", ["cold", "shared", "hot"])
 LENGTHS = "128, 100-200, normal:MEAN,STD, lognormal:MEDIAN,SIGMA, data"
@@ -86,7 +95,8 @@ def _system_error(error: OSError) -> int:
     """A full disk or a folder that may not be written is the machine's trouble, and no defect of ours."""
     if error.errno not in _OF_THE_MACHINE:
         raise error
-    _note(f"{error.filename or 'the disk'}: {error.strerror}; make room for it, or give another folder")
+    where, what = error.filename or "the disk", os.strerror(error.errno)
+    _note(f"{where}: {what}; {_REMEDIES.get(error.errno, 'give a folder that may be written')}")
     return EXIT_SETUP
 
 

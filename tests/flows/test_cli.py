@@ -60,6 +60,28 @@ def test_a_machine_that_cannot_is_told_in_one_line(
     assert len(said.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "make room"),
+        (errno.EROFS, "may be written"),
+        (errno.EACCES, "may be written"),
+        (errno.EMFILE, "ulimit"),
+        (errno.ENAMETOOLONG, "shorter"),
+    ],
+)
+def test_what_to_do_is_of_the_trouble_at_hand(
+    number: int, advice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(standalone_mode: bool) -> None:
+        raise OSError(number, "")
+
+    assert ended(command, monkeypatch) == EXIT_SETUP
+    said = capsys.readouterr().err
+    assert said.startswith(f"the disk: {os.strerror(number)}; ")
+    assert [word for word in ("make room", "may be written", "ulimit", "shorter") if word in said] == [advice]
+
+
 def test_a_defect_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def command(standalone_mode: bool) -> None:
         raise OSError(errno.EBADF, "a descriptor that we mixed up")
