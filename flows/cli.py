@@ -279,7 +279,7 @@ def load(
         tokenizer=tokenizer,
     )
     slos, folder = cli_load.slos_of(slo or []), cli_load.folder_for(out)
-    with _logs_shown():
+    with _logs_shown(), cli_load.told_if_stopped(folder, _print_json if as_json else None):
         result = cli_load.measure(cli_load.point_of(how, stop), plan, slos, folder)
     from tasks.analysis.trial_json import trial_json
 

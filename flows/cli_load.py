@@ -5,8 +5,8 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -322,6 +322,27 @@ def measure(point: LoadPoint, plan: TrialPlan, slos: tuple[SLO, ...], out: Path 
     with ExitStack() as stack:
         folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dyno-load-")))
         return measure_point(point, plan, preflight, folder, slos)
+
+
+@contextmanager
+def told_if_stopped(out: Path | None, print_json: Callable[[dict[str, object]], None] | None) -> Iterator[None]:
+    """Ctrl-C goes on its way; with `--json` a document says first that nothing was computed, and where the records of
+    what was received lie: null where none are kept."""
+    before = _written_ns(out)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if print_json is not None:
+            kept = str(out / "requests.parquet") if out is not None and _written_ns(out) != before else None
+            reasons = ["stopped before its end"]
+            print_json({"interrupted": True, "valid": False, "invalid_reasons": reasons, "records": kept})
+        raise
+
+
+def _written_ns(out: Path | None) -> int:
+    """When the records of that folder were written: those of an earlier trial may lie there. 0: there are none."""
+    records = (out or Path()) / "requests.parquet"
+    return records.stat().st_mtime_ns if out is not None and records.is_file() else 0
 
 
 def point_of(load: Load, stop: StopRule) -> LoadPoint:

@@ -3,9 +3,12 @@
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -110,6 +113,25 @@ def test_an_api_key_is_sent_and_shown_nowhere(engine: FakeEngine, tmp_path: Path
     missing = dyno_load(engine.url, *args)
     assert missing.returncode != 0
     assert "MY_KEY" in missing.stderr
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_ctrl_c_leaves_a_document_that_says_so_and_where_the_records_are(
+    engine: FakeEngine, tmp_path: Path, keeps: bool
+) -> None:
+    out = ("--out", str(tmp_path)) if keeps else ()
+    args = ("--concurrency", "1", "--seconds", "100", *SMALL, "--json", *out)
+    seen = len(engine.generations)
+    with subprocess.Popen([DYNO, "load", engine.url, "--model", "fake", *args], stdout=PIPE, stderr=PIPE) as process:
+        while len(engine.generations) < seen + 100:  # past the pre-flight's
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    body = json.loads(said)
+    assert (process.returncode, body["interrupted"], body["valid"]) == (130, True, False)
+    assert body["records"] == (str(tmp_path / "requests.parquet") if keeps else None)
+    assert not keeps or pq.read_table(body["records"]).num_rows > 0
 
 
 def test_nobody_there_is_exit_code_3() -> None:
