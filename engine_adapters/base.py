@@ -296,12 +296,21 @@ def refuse(title: str, variant: Variant, refusals: Refusals) -> None:
         raise UnsupportedVariant(f"{name}: {reason}", field=name)
 
 
+def started_here(variant: Variant) -> dict[str, str | bool]:
+    """What every engine refuses that dyno starts itself."""
+    return {
+        "endpoint_url": variant.endpoint_url is not None and "dyno starts it; the engine `endpoint` attaches to a URL",
+        "api_key_env": variant.api_key_env is not None
+        and "dyno starts it without a key; it is for the engine `endpoint`",
+    }
+
+
 def one_cpu(variant: Variant) -> dict[str, str | bool]:
     """What every engine refuses that runs in an environment of its own, on the CPU of one machine."""
     parallel = ("tensor_parallel", "pipeline_parallel", "expert_parallel")
     return {
         "runtime": variant.runtime != "environment" and "it runs in an environment of its own only",
-        "endpoint_url": variant.endpoint_url is not None and "dyno starts it; the engine `endpoint` attaches to a URL",
+        **started_here(variant),
         "hardware": variant.hardware != "cpu" and "what is installed for it computes on the CPU only",
         "engine_backend": variant.engine_backend is not None and "it has one back end only",
         **{name: getattr(variant, name) > 1 and "it runs on one device" for name in parallel},
@@ -345,7 +354,7 @@ NO_LOOKUP = "it does not look n-grams up: name a speculative_method"
 def on_gpus(variant: Variant) -> dict[str, str | bool]:
     """What every engine refuses that dyno starts on NVIDIA GPUs."""
     return {
-        "endpoint_url": variant.endpoint_url is not None and "dyno starts it; the engine `endpoint` attaches to a URL",
+        **started_here(variant),
         "hardware": variant.hardware == "cpu" and "it computes on NVIDIA GPUs: name the hardware",
         "cpu_threads": variant.cpu_threads is not None and "it computes on GPUs, and its threads are its own",
     }

@@ -57,8 +57,13 @@ def launch_spec(variant: Variant) -> LaunchSpec:
         ready_path="/v1/models",
         version_path="/version",
         served_model=source.repo if source.kind == "hub" else "",
-        declared=tuple((name, str(getattr(variant, name))) for name in DECLARED),
+        declared=tuple((name, str(getattr(variant, name))) for name in (*DECLARED, *_named_key(variant))),
     )
+
+
+def _named_key(variant: Variant) -> tuple[str, ...]:
+    """On record is which variable holds the key, where there is one."""
+    return () if variant.api_key_env is None else ("api_key_env",)
 
 
 def _refuse(variant: Variant) -> None:

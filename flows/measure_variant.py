@@ -314,7 +314,7 @@ def trial_plan(
     adapter = ADAPTERS[ledger.variant.engine]
     seed = int(content_id(ledger.run.seed, cell.cell_id, ledger.run.campaign)[:8], 16)
     return TrialPlan(
-        endpoint=Endpoint(server.url, server.model),
+        endpoint=Endpoint(server.url, server.model, server.api_key_env),
         dialect=adapter.request_dialect(ledger.variant),
         workload=cell.workload,
         load=ClosedLoop(concurrency=1),

@@ -86,7 +86,7 @@ def _plan(
     variant: Variant, workload: Workload, server: Server, tokenizer: Path, home: Home, requests: int
 ) -> TrialPlan:
     return TrialPlan(
-        endpoint=Endpoint(server.url, server.model),
+        endpoint=Endpoint(server.url, server.model, server.api_key_env),
         dialect=ADAPTERS[variant.engine].request_dialect(variant),
         workload=workload,
         load=ClosedLoop(concurrency=1),

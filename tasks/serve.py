@@ -55,7 +55,7 @@ def serve(
     adapter = ADAPTERS[variant.engine]
     spec, dialect = adapted(adapter.launch_spec(variant)), adapter.request_dialect(variant)
     if loadable is None:
-        server = attached_server(spec, dialect, log=log_file, say=log.info)
+        server = attached_server(spec, dialect, log=log_file, say=log.info, api_key_env=variant.api_key_env or "")
         _check_version(server, variant)
         log.info("attached to %s, which serves %s", server.url, server.model)
         yield server

@@ -225,6 +225,11 @@ def _parse(resolved: dict[str, Any], raw: Mapping[str, Any], name: str, found: _
 def _explain(item: Any, raw: Mapping[str, Any]) -> tuple[str, str]:
     loc = tuple(item["loc"])
     where, kind, given = _key_path(loc, raw), item["type"], item.get("input")
+    if loc[-1:] == ("api_key_env",):
+        return (
+            where,
+            "should be the name of an environment variable; the key itself, which is not repeated here, is its value",
+        )
     if kind == "extra_forbidden":
         word = str(loc[-1])
         return where, f"unknown key.{nearest(word, _allowed_keys(loc[:-1]))}"

@@ -33,10 +33,13 @@ class Quantization(StrEnum):
     Q4_0 = "q4_0"
 
 
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
 class EnvironmentVariable(Spec):
     """One variable of the server's environment. Never a secret: secrets come from dyno's own environment."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    name: VariableName
     value: str
 
 
@@ -49,8 +52,10 @@ class Variant(Spec):
 
     `engine_backend` is one of an engine's several executors, by its own name for it: pytorch, tensorrt, turbomind.
     `speculative_tokens` without a method are looked up as n-grams of what was said before; `speculative_model` is the
-    draft's folder or repository as the engine is to find it, for draft_model, eagle and eagle3. `stand_in` is never
-    written by a person: it says that a program answers in the engine's place, and that nothing is measured.
+    draft's folder or repository as the engine is to find it, for draft_model, eagle and eagle3. `api_key_env` names the
+    environment variable of dyno's that holds the key of a server that is there already; no key is ever written.
+    `stand_in` is never written by a person: it says that a program answers in the engine's place, and that nothing is
+    measured.
     """
 
     engine: Name
@@ -60,6 +65,7 @@ class Variant(Spec):
     hardware: Name = "cpu"
     runtime: Literal["environment", "container", "endpoint"] = "environment"
     endpoint_url: EndpointURL | None = None
+    api_key_env: VariableName | None = None
     engine_backend: Name | None = None
     engine_profile: Name = "default"
     tensor_parallel: Annotated[int, Field(ge=1)] = 1
@@ -88,7 +94,7 @@ class Variant(Spec):
         body["model"] = self.model.source.model_dump(mode="json")
         if self.model.calibration is not None:
             body["calibration"] = self.model.calibration
-        for key in ("endpoint_url", "engine_backend", "speculative_method", "speculative_model"):
+        for key in ("endpoint_url", "api_key_env", "engine_backend", "speculative_method", "speculative_model"):
             if body[key] is None:
                 del body[key]  # without a value it is the same system whether that key exists or not
         if not self.stand_in:

@@ -34,7 +34,17 @@ COMPANIONS: Sequence[dict[str, Any]] = (
 )
 """What a value may want beside it before an engine takes it at all: a method wants a number of tokens, and a draft."""
 
-NOT_EMITTED = {"engine", "engine_version", "model", "extra_args", "env", "endpoint_url", "engine_profile", "stand_in"}
+NOT_EMITTED = {
+    "engine",
+    "engine_version",
+    "model",
+    "extra_args",
+    "env",
+    "endpoint_url",
+    "api_key_env",
+    "engine_profile",
+    "stand_in",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import httpx
 
 from engine_adapters.base import LaunchSpec, RequestDialect
 from experiments.errors import DynoError, LaunchError, ServerDied
+from experiments.redaction import REDACTED
 from experiments.schema.failure import FailureClass
 from tasks.serving.guarded import GuardedProcess, guarded_process
 from tasks.serving.lease import Container
@@ -31,7 +32,7 @@ class Server:
     """A server that answers. `timings_s`: seconds from the start until it listened, was healthy, gave a token.
 
     `process` is None where it was there before, and stays. `version` is what it says of itself, "" where it does not.
-    `gpus` are the UUIDs of those that it was given.
+    `gpus` are the UUIDs of those that it was given, `api_key_env` the variable with the key that it asks for, or "".
     """
 
     url: str
@@ -41,6 +42,7 @@ class Server:
     timings_s: Mapping[str, float] = field(default_factory=dict)
     version: str = ""
     gpus: tuple[str, ...] = ()
+    api_key_env: str = ""
 
     def has_ended(self) -> bool:
         """Whether its process is gone, or nobody answers where it was attached to."""
@@ -204,24 +206,44 @@ def serving(
         command.argv, env=command.env, log=log, leases=leases, what=what, container=command.container
     ) as process:
         server = Server(f"http://{HOST}:{port}", command.served_model, command.on_record or command.argv, process)
-        timings = _wait_until_ready(server, spec, dialect, started, say)
-        yield replace(server, timings_s=timings, version=_told_version(server.url, spec))
+        with _client(server.url) as client:
+            timings = _wait_until_ready(client, server, spec, dialect, started, say)
+            version = _told_version(client, spec)
+        yield replace(server, timings_s=timings, version=version)
 
 
-def attached_server(spec: LaunchSpec, dialect: RequestDialect, *, log: Path, say: Callable[[str], None]) -> Server:
+def attached_server(
+    spec: LaunchSpec, dialect: RequestDialect, *, log: Path, say: Callable[[str], None], api_key_env: str = ""
+) -> Server:
     """The server at the spec's URL, which has generated a token. `log` is to say what there was to attach to: what it
-    prints itself stays where it runs. Raises LaunchError where nobody answers there, or no one model is meant."""
+    prints itself stays where it runs. Raises LaunchError where nobody answers there, no one model is meant, or the
+    variable `api_key_env` holds no key."""
     started = time.monotonic()
+    headers = _authorization(api_key_env)
     log.write_text(f"attached to {spec.url}\n", encoding="utf-8")
     if not _is_there(spec.url):
         raise LaunchError(
             f"{spec.url}: takes no connection. Is the server up, and this its address?",
             failure_class=FailureClass.NETWORK,
         )
-    served_model = spec.served_model or _only_model(spec.url)
-    server = Server(spec.url, served_model, (), None)
-    timings = _wait_until_ready(server, spec, dialect, started, say)
-    return replace(server, timings_s=timings, version=_told_version(spec.url, spec))
+    with _client(spec.url, headers) as client:
+        served_model = spec.served_model or _only_model(client, spec.url)
+        server = Server(spec.url, served_model, (), None, api_key_env=api_key_env)
+        timings = _wait_until_ready(client, server, spec, dialect, started, say)
+        return replace(server, timings_s=timings, version=_told_version(client, spec))
+
+
+def _client(url: str, headers: Mapping[str, str] | None = None) -> httpx.Client:
+    return httpx.Client(base_url=url, headers=headers, timeout=5.0, trust_env=False)
+
+
+def _authorization(api_key_env: str) -> dict[str, str]:
+    if not api_key_env:
+        return {}
+    key = os.environ.get(api_key_env, "").strip()
+    if not key or not (key.isascii() and key.isprintable()):
+        raise LaunchError(f"{api_key_env}: this environment variable is to hold the server's API key, and holds none")
+    return {"Authorization": f"Bearer {key}"}
 
 
 def _is_there(url: str) -> bool:
@@ -234,9 +256,9 @@ def _is_there(url: str) -> bool:
         return False
 
 
-def _only_model(url: str) -> str:
+def _only_model(client: httpx.Client, url: str) -> str:
     try:
-        listed = httpx.get(f"{url}/v1/models", timeout=10.0, trust_env=False).json()["data"]
+        listed = _allowed(client.get("/v1/models", timeout=10.0)).json()["data"]
         names = [str(entry["id"]) for entry in listed]
     except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
         raise LaunchError(f"{url}/v1/models does not list its models ({type(error).__name__})") from error
@@ -248,46 +270,66 @@ def _only_model(url: str) -> str:
     return names[0]
 
 
-def _told_version(url: str, spec: LaunchSpec) -> str:
+def _allowed(answer: httpx.Response) -> httpx.Response:
+    """Raises LaunchError where the server wants a key, or another one: waiting would not mend that."""
+    if answer.status_code in (401, 403):
+        raise LaunchError(
+            f"{answer.request.url.path} answers http {answer.status_code}: the server asks for another API key; "
+            "`api_key_env` of an engine `endpoint` names the environment variable that holds it"
+        )
+    return answer
+
+
+def _told_version(client: httpx.Client, spec: LaunchSpec) -> str:
     if not spec.version_path:
         return ""
     with contextlib.suppress(httpx.HTTPError, ValueError, KeyError, TypeError):
-        return str(httpx.get(url + spec.version_path, timeout=5.0, trust_env=False).json()["version"])
+        return str(client.get(spec.version_path).json()["version"])
     return ""
 
 
 def _wait_until_ready(
-    server: Server, spec: LaunchSpec, dialect: RequestDialect, started: float, say: Callable[[str], None]
+    client: httpx.Client,
+    server: Server,
+    spec: LaunchSpec,
+    dialect: RequestDialect,
+    started: float,
+    say: Callable[[str], None],
 ) -> dict[str, float]:
     limit = started + spec.start_timeout_s
     timings: dict[str, float] = {}
-    with httpx.Client(base_url=server.url, timeout=5.0, trust_env=False) as client:
-        _poll(server, limit, spec, lambda: _not_healthy(client, spec.ready_path))
-        timings["healthy_s"] = time.monotonic() - started
-        say(f"healthy after {timings['healthy_s']:.1f} s; waiting for its first token")
-        body = {**dialect.body, "model": server.model, "prompt": "a", "max_tokens": 1}
-        _poll(server, limit, spec, lambda: _no_token(client, body, limit, server))
-        timings["first_token_s"] = time.monotonic() - started
+    _poll(server, limit, spec, lambda: _not_healthy(client, spec.ready_path))
+    timings["healthy_s"] = time.monotonic() - started
+    say(f"healthy after {timings['healthy_s']:.1f} s; waiting for its first token")
+    body = {**dialect.body, "model": server.model, "prompt": "a", "max_tokens": 1}
+    _poll(server, limit, spec, lambda: _no_token(client, body, limit, server))
+    timings["first_token_s"] = time.monotonic() - started
     return timings
 
 
 def _not_healthy(client: httpx.Client, path: str) -> str:
-    status = client.get(path).status_code
+    status = _allowed(client.get(path)).status_code
     return "" if status == 200 else f"{path} answers http {status}"
 
 
 def _no_token(client: httpx.Client, body: Mapping[str, object], limit: float, server: Server) -> str:
     remaining_s = max(1.0, limit - time.monotonic())
-    answer = client.post("/v1/completions", json=body, timeout=remaining_s)
+    answer = _allowed(client.post("/v1/completions", json=body, timeout=remaining_s))
     if 400 <= answer.status_code < 500 and answer.status_code not in (408, 425, 429):
         raise LaunchError(
-            f"the server refuses a request for one token: http {answer.status_code}: {answer.text[:200]}",
+            f"the server refuses a request for one token: http {answer.status_code}: {_said(answer)}",
             log_excerpt=server.log_tail(),
             failure_class=FailureClass.WRONG_OUTPUT,
         )
     if answer.status_code != 200:
-        return f"{WRONG} http {answer.status_code}: {answer.text[:200]}"
-    return "" if _has_choices(answer) else f"{WRONG} no choices: {answer.text[:200]}"
+        return f"{WRONG} http {answer.status_code}: {_said(answer)}"
+    return "" if _has_choices(answer) else f"{WRONG} no choices: {_said(answer)}"
+
+
+def _said(answer: httpx.Response) -> str:
+    """The beginning of its text; some servers repeat the key that they refuse."""
+    key = answer.request.headers.get("Authorization", "").removeprefix("Bearer ")
+    return (answer.text.replace(key, REDACTED) if key else answer.text)[:200]
 
 
 def _has_choices(answer: httpx.Response) -> bool:

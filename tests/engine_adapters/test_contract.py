@@ -40,6 +40,7 @@ CHANGES: dict[str, Any] = {
     "hardware": "h100-sxm",
     "runtime": "container",
     "endpoint_url": "http://127.0.0.1:9000",
+    "api_key_env": "SERVER_KEY",
     "engine_backend": "another",
     "engine_profile": "tuned",
     "tensor_parallel": 2,

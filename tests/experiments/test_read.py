@@ -141,6 +141,13 @@ def test_all_problems_of_a_file_are_named_at_once(tmp_path: Path) -> None:
     assert places == {"variants[0].engine", "variants[0].model", "workloads[0]", "slos[0]"}
 
 
+def test_a_key_in_place_of_its_variables_name_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    text = GOOD.replace("quantization:", "api_key_env: my-own-key\n    quantization:")
+    (problem,) = problems_of(tmp_path, text)
+    assert problem.startswith("variants[0].api_key_env: should be the name of an environment variable")
+    assert "my-own-key" not in problem
+
+
 def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "quickstart.yaml").write_text(GOOD)
     with pytest.raises(InputError, match=r"no such file. Did you mean .*quickstart.yaml\?"):

@@ -22,7 +22,18 @@ from tasks.reporting.wording import STAND_IN_NOTE, SYNTHETIC_NOTE
 SCHEMA = "dyno almanac 1"
 LONGEST_EXCERPT = 1_500
 NAMED = frozenset(
-    {"engine", "engine_version", "model", "quantization", "hardware", "runtime", "endpoint_url", "env", "stand_in"}
+    {
+        "engine",
+        "engine_version",
+        "model",
+        "quantization",
+        "hardware",
+        "runtime",
+        "endpoint_url",
+        "api_key_env",
+        "env",
+        "stand_in",
+    }
 )
 """Fields of a variant that stand in a column of their own, or in none."""
 

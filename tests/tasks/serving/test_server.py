@@ -67,9 +67,10 @@ def test_an_engine_that_serves_under_its_models_path_is_asked_for_it(tmp_path: P
     assert launch(tmp_path, ANSWERS, "{port}", "200", served_model="{model}").model == str(tmp_path)
 
 
-def attach(tmp_path: Path, url: str, served_model: str = "") -> Server:
+def attach(tmp_path: Path, url: str, served_model: str = "", api_key_env: str = "") -> Server:
     spec = LaunchSpec(argv=(), url=url, ready_path="/v1/models", version_path="/version", served_model=served_model)
-    return attached_server(spec, RequestDialect(), log=tmp_path / "server.log", say=lambda _: None)
+    log = tmp_path / "server.log"
+    return attached_server(spec, RequestDialect(), log=log, say=lambda _: None, api_key_env=api_key_env)
 
 
 def test_a_server_that_is_there_already_is_attached_to_and_left_alone(tmp_path: Path) -> None:
@@ -108,14 +109,51 @@ def test_which_model_is_meant_is_never_guessed(tmp_path: Path, models: object, s
         assert attach(tmp_path, url, served_model="two").model == "two"
 
 
+def test_a_server_that_asks_for_a_key_gets_that_of_the_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ITS_KEY", " its-own-key\n")
+    with listing({"data": [{"id": "one"}]}, key="its-own-key") as url:
+        server = attach(tmp_path, url, api_key_env="ITS_KEY")
+    assert (server.model, server.api_key_env) == ("one", "ITS_KEY")
+    assert "its-own-key" not in f"{server}{(tmp_path / 'server.log').read_text()}"
+
+
+@pytest.mark.parametrize("served_model", ["", "one"])
+def test_a_wrong_key_is_said_at_once_and_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served_model: str
+) -> None:
+    monkeypatch.setenv("ITS_KEY", "of-another-server")
+    with (
+        listing({"data": [{"id": "one"}]}, key="its-own-key") as url,
+        pytest.raises(LaunchError, match="http 401: the server asks for another API key") as refused,
+    ):
+        attach(tmp_path, url, served_model, "ITS_KEY")
+    assert "of-another-server" not in str(refused.value)
+
+
+@pytest.mark.parametrize("held", [None, " ", "two\nlines"])
+def test_a_variable_without_a_key_is_named_before_anything_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: str | None
+) -> None:
+    monkeypatch.delenv("ITS_KEY", raising=False)
+    if held is not None:
+        monkeypatch.setenv("ITS_KEY", held)
+    with pytest.raises(LaunchError, match="ITS_KEY: this environment variable is to hold"):
+        attach(tmp_path, f"http://127.0.0.1:{free_port()}", api_key_env="ITS_KEY")
+
+
 @contextlib.contextmanager
-def listing(models: object) -> Iterator[str]:
-    """A server that lists these models, and answers each request."""
+def listing(models: object, key: str = "") -> Iterator[str]:
+    """A server that lists these models, and answers each request; with a key, only those that bear it. What it refuses
+    it repeats."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def answer(self, body: object) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(200)
+            asked = self.headers.get("Authorization", "")
+            refused = bool(key) and asked != f"Bearer {key}"
+            data = json.dumps({"error": asked} if refused else body).encode()
+            self.send_response(401 if refused else 200)
             self.send_header("content-length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
