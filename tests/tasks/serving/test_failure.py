@@ -136,6 +136,10 @@ COMMON_LINES = {
     "torch._inductor.exc.InductorError: CppCompileError: C++ compile error": C.COMPILE_ERROR,
     "nvcc fatal   : Unsupported gpu architecture 'compute_120'": C.COMPILE_ERROR,
     "Segmentation fault (core dumped)": C.CRASHED,
+    "OSError: /m does not appear to have a file named config.json. Checkout": C.WEIGHTS_MISSING,
+    "ValueError: Total number of attention heads (32) must be divisible by tensor parallel size (3).": C.BAD_FLAG,
+    "Bfloat16 is only supported on GPUs with compute capability of at least 8.0. Your T4": C.UNSUPPORTED_QUANTIZATION,
+    "alloc_buffer: allocating 13285.50 MiB on device 0: cudaMalloc failed: out of memory": C.OUT_OF_MEMORY,
     "Killed": C.KILLED,
 }
 
@@ -156,6 +160,7 @@ def test_what_every_engine_may_say_is_known(line: str, expected: FailureClass) -
         "Unknown quantization type, got x. Hence, we will skip the quantization.",
         "INFO quantization=awq, dtype=bfloat16, trust_remote_code=False",
         "Killed requests: 0",
+        "Failed to load generation config: m does not appear to have a file named generation_config.json. Proceeding",
     ],
 )
 def test_what_an_engine_says_when_all_is_well_is_no_cause(line: str) -> None:
