@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from prefect import flow
@@ -15,7 +16,7 @@ from experiments.errors import EXIT_MEASUREMENT, DynoError, InputError
 from experiments.schema.requests import FlagsRequest
 from tasks.campaigns.home import open_home
 from tasks.check_flags import check_flags, check_release
-from tasks.flags.report import FlagCheck
+from tasks.flags.report import FlagCheck, check_by_table
 from tasks.flags.table import known_versions
 
 EVERY_RELEASE = FlagsRequest()
@@ -32,6 +33,16 @@ def releases_of(words: Sequence[str]) -> list[tuple[str, str]]:
     return found
 
 
+def transcribed_releases() -> list[tuple[str, str]]:
+    """Those whose parser no wheel holds: their tables are transcribed from source."""
+    names = [name for name, adapter in ADAPTERS.items() if adapter.option_source is None]
+    return [(name, version) for name in names for version in known_versions(name)]
+
+
+def _by_tables() -> list[FlagCheck]:
+    return [check_by_table(ADAPTERS[engine], version) for engine, version in transcribed_releases()]
+
+
 @flow(name="check-flags", flow_run_name="check our flags against the real parsers", persist_result=False)
 def check_flags_of(request: FlagsRequest = EVERY_RELEASE) -> State[Any]:
     """All of them, whatever the first one finds; the environment and the wheels are kept in the store. The state is
@@ -43,6 +54,7 @@ def check_flags_of(request: FlagsRequest = EVERY_RELEASE) -> State[Any]:
     home = open_home().make()
     folders = (home.environments, home.root / "parsers")
     found = [check_flags(engine, version, *folders) for engine, version in releases_of(request.releases)]
+    found += [] if request.releases else _by_tables()
     lines = [f"- {line}" for check in found for line in lines_of(check)]
     create_markdown_artifact(key="flags", markdown="\n".join(lines), description="every flag that we emit")
     refused = [f"{check.engine} {check.version}" for check in found if check.problems]
@@ -63,8 +75,11 @@ def main(words: Sequence[str]) -> int:
     """Without Prefect's server: one process, one release after another."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     home, refused = open_home(), False
-    for engine, version in releases_of(words):
-        check = check_release(engine, version, environments=home.environments, wheels=home.root / "parsers")
+    parsed = (
+        check_release(engine, version, environments=home.environments, wheels=home.root / "parsers")
+        for engine, version in releases_of(words)
+    )
+    for check in chain([] if words else _by_tables(), parsed):
         print("\n".join(lines_of(check)), flush=True)
         refused |= bool(check.problems)
     return EXIT_MEASUREMENT if refused else 0

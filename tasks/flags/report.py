@@ -27,9 +27,15 @@ def check_by_table(adapter: EngineAdapter, version: str, folder: Path = TABLES) 
     """Needs nothing but the repository. Raises InputError where there is no table."""
     table = read_table(adapter.name, version, folder)
     commands = emitted_commands(adapter, version)
-    problems = tuple((one.changed, found) for one in commands for found in table.problems(one.arguments))
+    own = tuple(table.program.split())
+    problems = tuple((one.changed, found) for one in commands for found in table.problems(_after(own, one.arguments)))
     options = emitted_options(adapter, version)
     return FlagCheck(adapter.name, version, "table", len(commands), len(options), problems)
+
+
+def _after(program: tuple[str, ...], arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """Without the program's own words, which an adapter that names no source of its options leaves in."""
+    return arguments[len(program) :] if arguments[: len(program)] == program else arguments
 
 
 def check_by_parser(adapter: EngineAdapter, version: str, said: Sequence[str]) -> FlagCheck:

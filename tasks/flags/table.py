@@ -122,7 +122,8 @@ def read_table(engine: str, version: str, folder: Path = TABLES) -> OptionTable:
         there = ", ".join(known_versions(engine, folder)) or "none"
         raise InputError(
             f"there is no option table of {engine} {version}; there are: {there}. "
-            f"`make check-flags` makes those of wheels: make check-flags RELEASES={engine}=={version}"
+            "`make check-flags RELEASES=ENGINE==VERSION` makes one of a release whose wheel holds its parser; "
+            "others are transcribed from its source (tasks/flags/README.md)"
         )
     try:
         return _READER.validate_json(path.read_bytes())

@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from engine_adapters import ADAPTERS
 from experiments.errors import EXIT_INPUT, InputError
-from flows.check_flags import lines_of, releases_of
+from flows import check_flags
+from flows.check_flags import lines_of, releases_of, transcribed_releases
 from flows.cli import app
 from flows.cli_engines import change_rows
 from tasks.flags.report import FlagCheck
@@ -58,6 +59,17 @@ def test_the_releases_to_check_are_those_on_file_unless_named() -> None:
     assert releases_of(["vllm==0.34.0"]) == [("vllm", "0.34.0")]
     with pytest.raises(InputError, match="write engine==version"):
         releases_of(["vllm"])
+
+
+def test_releases_whose_parser_no_wheel_holds_are_held_against_their_tables(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert {engine for engine, _ in transcribed_releases()} == {"tensorrt_llm", "mlc_llm", "tgi"}
+    monkeypatch.setattr(check_flags, "releases_of", lambda words: [])  # the others need the package index
+    assert check_flags.main([]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in said] == ["tensorrt_llm", "mlc_llm", "tgi"]
+    assert all(line.endswith("all taken (table)") for line in said)
 
 
 def test_a_check_is_one_line_where_all_is_well() -> None:
