@@ -45,7 +45,8 @@ CHECKPOINTS: dict[str, dict[str, CheckpointSpec]] = {
 """TurboMind reads 4-bit integers in groups; the PyTorch engine makes blocks of FP8 of weights while it loads them."""
 
 NO_CHECKPOINT = {
-    TURBOMIND: "of FP8 it reads blocks in the published Hugging Face form only, and no stage makes that",
+    TURBOMIND: "its 4 bits are integers in groups; of FP8 it reads blocks in the published Hugging Face form only, "
+    "which no stage makes",
     PYTORCH: "its FP8 and INT8 come from `lmdeploy lite smooth_quant` and its 4 bits from `lmdeploy lite auto_awq`, "
     "which no stage runs",
 }
