@@ -48,8 +48,8 @@ EndpointURL = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.\[\]:_-]+(/[A-
 
 
 class Variant(Spec):
-    """Engine and version, model, quantization, parallelism, flags, hardware. None means: the engine's own default, but for
-    `prefix_cache`, which is off, and `cpu_threads`, which are all cores but one, wherever the engine has a switch.
+    """Engine and version, model, quantization, parallelism, flags, hardware. None means: the engine's own default, but
+    for `prefix_cache`, which is off, and `cpu_threads`, which are all cores but one, where the engine has a switch.
 
     `engine_backend` is one of an engine's several executors, by its own name for it: pytorch, tensorrt, turbomind.
     `speculative_tokens` without a method are looked up as n-grams of what was said before; `speculative_model` is the
