@@ -131,8 +131,8 @@ class ArtifactStore:
         shutil.rmtree(aside, ignore_errors=True)
         self._folder(kind, key).rename(aside)
         message = f"{kind} {key} is damaged: {damage}. Set aside as {aside}; it is made again."
-        logger.warning("%s", message)
-        progress(message)
+        say = logger.warning if progress is silent else progress  # once: who listens has a log of its own
+        say(message)
 
     def _sweep(self, kind: str, key: str) -> None:
         """Removes what dead makers and collectors left: partials of the key whose lock we hold and of those whose
@@ -204,14 +204,22 @@ def full_disk_explained(root: Path, needed_bytes: int) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        words = _no_space(root, needed_bytes, shutil.disk_usage(root).free)
+        words = _OTHER_LIMITS.get(error.errno) or _no_space(root, needed_bytes, shutil.disk_usage(root).free)
         raise SetupError(words, failure_class=FailureClass.DISK_FULL) from error
+
+
+_LEFT = "Nothing half-written stands in the store."
+_OTHER_LIMITS = {
+    errno.EDQUOT: f"the quota of this user on the disk is used up. {_LEFT} Make room within it, or have it raised.",
+    errno.EFBIG: f"a file is larger than may be written here (ulimit -f, or the file system's own limit). {_LEFT}",
+}
+"""Where the disk itself may have room."""
 
 
 def _no_space(root: Path, needed_bytes: int, free_bytes: int) -> str:
     needed = f"{size_text(needed_bytes)} needed, " if needed_bytes else ""
     return (
-        f"{root}: the disk is full: {needed}{size_text(free_bytes)} free. Nothing half-written stands in the store. "
+        f"{root}: the disk is full: {needed}{size_text(free_bytes)} free. {_LEFT} "
         "Make room (dyno store gc --older-than 30d), or set DYNO_HOME to a folder on a larger disk."
     )
 

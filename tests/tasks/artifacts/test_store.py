@@ -1,5 +1,6 @@
 """The store: made once, whole whenever it is seen, whatever is killed and however full the disk is."""
 
+import errno
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiments.errors import SetupError
+from experiments.schema.failure import FailureClass
 from tasks.artifacts.manifest import Artifact
 from tasks.artifacts.store import ArtifactStore, Make, artifact_key
 
@@ -154,6 +156,17 @@ def test_a_disk_that_fills_while_making_is_explained_and_leaves_nothing(tmp_path
         store.get_or_make("words", MADE_FROM, fills, needed_bytes=2**20)
     assert leftovers(store) == []
     assert list(store.artifacts()) == []
+
+
+@pytest.mark.parametrize(("number", "says"), [(errno.EDQUOT, "quota"), (errno.EFBIG, "ulimit -f")])
+def test_a_limit_that_is_not_the_disks_is_not_called_a_full_disk(tmp_path: Path, number: int, says: str) -> None:
+    def refused(folder: Path) -> dict[str, object]:
+        raise OSError(number, "")
+
+    with pytest.raises(SetupError, match=says) as raised:
+        ArtifactStore(tmp_path).get_or_make("words", MADE_FROM, refused)
+    assert "disk is full" not in str(raised.value)
+    assert raised.value.failure_class is FailureClass.DISK_FULL
 
 
 def test_a_small_file_system_that_really_fills_keeps_the_store_sound(tmp_path: Path) -> None:
