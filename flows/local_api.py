@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import sys
 import threading
 import time
@@ -9,12 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from experiments.errors import SetupError
+from experiments.schema.failure import FailureClass
 from tasks.campaigns.home import Home
 from tasks.serving.guarded import GuardedProcess, guarded_process
 from tasks.serving.server import HOST, free_port
 
 START_LIMIT_S = 180.0
 MOST_RESTARTS = 5
+LEAST_FREE_BYTES = 2**20
+"""With less, SQLite cannot make its tables."""
 QUIET = {
     "DO_NOT_TRACK": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -150,6 +154,18 @@ def fresh_log(home: Home, name: str) -> Path:
     return path
 
 
+def _ended_as_it_started(process: GuardedProcess, what: str) -> SetupError:
+    """On a full disk the log may end before it says so."""
+    tail, free_bytes = process.log_tail(), shutil.disk_usage(process.log.parent).free
+    if free_bytes < LEAST_FREE_BYTES or "disk is full" in tail or "No space left" in tail:
+        return SetupError(
+            f"{what} ended as it started: the disk of {process.log.parent} is full, or nearly. Make room there "
+            "(dyno store gc --older-than 30d), or set DYNO_HOME to a folder on a larger disk",
+            failure_class=FailureClass.DISK_FULL,
+        )
+    return SetupError(f"{what} ended as it started; its log is {process.log}", log_excerpt=tail)
+
+
 def wait_until_it_answers(url: str, process: GuardedProcess, what: str) -> None:
     """Until GET url gives 200. Raises SetupError with the server's last words."""
     import httpx
@@ -157,7 +173,7 @@ def wait_until_it_answers(url: str, process: GuardedProcess, what: str) -> None:
     limit = time.monotonic() + START_LIMIT_S
     while time.monotonic() < limit:
         if process.exit_status() is not None:
-            raise SetupError(f"{what} ended as it started; its log is {process.log}", log_excerpt=process.log_tail())
+            raise _ended_as_it_started(process, what)
         with contextlib.suppress(httpx.HTTPError):
             if httpx.get(url, timeout=2.0, trust_env=False).status_code == 200:
                 return

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiments.errors import SetupError
-from flows.local_api import check_it_answers, started_again
+from flows.local_api import check_it_answers, started_again, wait_until_it_answers
 from tasks.serving.guarded import GuardedProcess, guarded_process
 
 Start = Callable[[], contextlib.AbstractContextManager[tuple[str, GuardedProcess]]]
@@ -55,6 +55,23 @@ def test_a_server_that_is_killed_is_started_again_and_ends_with_the_run(tmp_path
     assert len(said) == 2
     assert all(process.exit_status() is not None for process in started)
     assert not list(tmp_path.glob("*.json")), "no lease is left"
+
+
+@pytest.mark.parametrize(
+    ("last", "says", "excerpt"),
+    [
+        ("sqlite3.OperationalError: database or disk is full", "is full, or nearly. Make room", ""),
+        ("ValueError: other", "its log is", "ValueError: other"),
+    ],
+)
+def test_a_server_that_ends_as_it_starts_says_what_to_do(tmp_path: Path, last: str, says: str, excerpt: str) -> None:
+    ends = [sys.executable, "-c", f"raise SystemExit({last!r})"]
+    with (
+        guarded_process(ends, env=os.environ, log=tmp_path / "log", leases=tmp_path, what="a server") as process,
+        pytest.raises(SetupError, match=says) as raised,
+    ):
+        wait_until_it_answers("http://127.0.0.1:9/", process, "a server")
+    assert raised.value.log_excerpt.strip() == excerpt
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/api", "http://me:s3cret@127.0.0.1:9/api", "nonsense"])
