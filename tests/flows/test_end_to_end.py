@@ -343,20 +343,31 @@ def is_engine(pid: int, store: Store) -> bool:
     )
 
 
-def test_a_server_that_is_there_already_is_measured_and_left_running(tmp_path: Path, environments: Path) -> None:
+KEY = b"key-of-the-server"
+
+
+def test_a_server_that_is_there_already_is_measured_and_left_running(
+    tmp_path: Path, environments: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = new_store(tmp_path, environments)
     with FakeEngine() as engine:
         line = (
-            f'engine: endpoint, engine_version: "1", quantization: fp8, runtime: endpoint, endpoint_url: "{engine.url}"'
+            'engine: endpoint, engine_version: "1", quantization: fp8, runtime: endpoint, '
+            f'endpoint_url: "{engine.url}", api_key_env: ITS_KEY'
         )
         text = EXPERIMENT[: EXPERIMENT.index("  - engine")] + f"  - {{{line}, model: tiny}}\n"
         text += EXPERIMENT[EXPERIMENT.index("workloads") :].replace(
             ", {name: long-out, prompt_tokens: 8, output_tokens: 16}", ""
         )
         store.write("there.yaml", text)
+        monkeypatch.setenv("ITS_KEY", KEY.decode())
         done = store.dyno("run", "there.yaml", "--json")
         assert done.returncode == 0, done.stderr
         assert "left as it was found" in done.stderr
+        assert {one.headers.get("authorization") for one in engine.generations} == {f"Bearer {KEY.decode()}"}
+        holds_the_key = [path for path in store.folder.rglob("*") if path.is_file() and KEY in path.read_bytes()]
+        assert holds_the_key == []
+        assert KEY.decode() not in done.stdout + done.stderr
         (cell,) = json.loads(done.stdout)["cells"]
         assert cell["state"] in ("measured", "invalid")
         assert len(engine.generations) > 100
@@ -364,4 +375,5 @@ def test_a_server_that_is_there_already_is_measured_and_left_running(tmp_path: P
     assert told["notes"] == [f"nothing is launched: {engine.url} runs already"]
     assert not (store.folder / "home" / "artifacts").exists(), "nothing is downloaded for it"
     (file,) = (store.folder / "home/campaigns/there/1").glob("*/cell.json")
-    assert json.loads(file.read_text())["provenance"]["declared"]["quantization"] == "fp8"
+    declared = json.loads(file.read_text())["provenance"]["declared"]
+    assert (declared["quantization"], declared["api_key_env"]) == ("fp8", "ITS_KEY")
