@@ -113,9 +113,12 @@ def start(context: typer.Context) -> None:
 def validate(file: File, as_json: Json = False) -> None:
     """Checks an experiment file; every problem of it is named."""
     from experiments.errors import InputError
+    from tasks.quality.material import read_material
 
     try:
         experiment = _read(file)
+        if experiment.quality is not None:
+            read_material(experiment.quality)
     except InputError as error:
         if as_json:
             problems = [{"file": p.file, "where": p.where, "what": p.what} for p in error.problems]

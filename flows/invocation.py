@@ -31,8 +31,7 @@ POOL_ATTEMPTS = 3
 def invoke(experiment: Experiment, *, force: bool, retry: Retry, print_result: Printer) -> int:
     """Measures what is due, and shows everything that the experiment asks for; returns the exit code."""
     home = open_home().make()
-    if experiment.quality is not None:
-        read_material(experiment.quality)  # a file that cannot be read is said before anything is launched
+    _check_material(experiment)
     campaign, planned = _plan(experiment, home, force=force, retry=retry)
     _judge_kept_again(experiment, campaign, planned)
     if retry:
@@ -50,11 +49,18 @@ def invoke(experiment: Experiment, *, force: bool, retry: Retry, print_result: P
     return _conclude(_order(experiment, home, campaign, planned), campaign, planned, print_result)
 
 
+def _check_material(experiment: Experiment) -> None:
+    """A file of `quality` that cannot be read is said before anything is launched. Raises InputError."""
+    if experiment.quality is not None:
+        read_material(experiment.quality)
+
+
 def invoke_in_pool(experiment: Experiment, pool: str, *, force: bool, retry: Retry, print_result: Printer) -> int:
     """The same on the workers of a Prefect work pool, wherever those are; what they measured arrives through MLflow."""
     if not os.environ.get("PREFECT_API_URL"):
         raise InputError("--pool: its workers meet at a Prefect server: set PREFECT_API_URL to that server's /api")
     home = open_home().make()
+    _check_material(experiment)
     campaign = pool_campaign(home.campaigns, experiment.name, now=datetime.now(UTC), new=force)
     planned = plan_cells(experiment, campaign, retry=retry)
     _judge_kept_again(experiment, campaign, planned)
@@ -86,6 +92,9 @@ def measure_in_pool(
     whole = True
     if order.variants:
         check_pool(pool, order.variants)
+        campaign.folder.mkdir(
+            parents=True, exist_ok=True
+        )  # the same command finds it again, whatever becomes of this one
         _announce(planned, experiment)
         order = _opened(order, home, campaign)
         try:

@@ -40,12 +40,9 @@ def gathered(cell_id: str, campaign: Campaign, home: Home, before: str) -> CellR
 
 def _keep_records(folder: Path, campaign: Campaign, result: CellResult) -> None:
     """To where a measurement of this store would have them."""
-    launches = {folder / "points": result.launch}
-    for path in folder.glob("points-launch-*"):
-        launches[path] = int(path.name.rpartition("-")[2])
-    for path, launch in launches.items():
-        if path.is_dir():
-            shutil.copytree(path, campaign.launch_folder(result.cell_id, launch), dirs_exist_ok=True)
+    for path in folder.glob("points/launch-*"):
+        launch = int(path.name.rpartition("-")[2])
+        shutil.copytree(path, campaign.launch_folder(result.cell_id, launch), dirs_exist_ok=True)
     if (folder / "quality").is_dir():
         shutil.copytree(folder / "quality", campaign.quality_folder(result.variant.id), dirs_exist_ok=True)
     with contextlib.suppress(FileNotFoundError):

@@ -8,6 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from engine_adapters import ADAPTERS
+from experiments.errors import InputError
 from experiments.schema.quality import QualityPlan, QualityResult
 from experiments.schema.result import CellResult
 from experiments.schema.variant import Variant
@@ -27,7 +28,12 @@ def score_variant(
     plan: QualityPlan, variant: Variant, server: Server, tokenizer: Path | None, campaign: Campaign, launch: int
 ) -> QualityResult:
     """Once in a campaign: what it says does not depend on the workload. Kept in the variant's quality folder."""
-    folder, material = campaign.quality_folder(variant.id), read_material(plan)
+    folder = campaign.quality_folder(variant.id)
+    try:
+        material = read_material(plan)
+    except InputError as error:
+        log.warning("%s", error)  # it was there when the run began, or is not on this worker
+        return QualityResult(launch=launch, reasons=dict.fromkeys(("perplexity", "comparison"), str(error)))
     scored = read_scored(folder)
     if scored is None or scored.material != material.id:
         scored = score(

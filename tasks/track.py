@@ -65,7 +65,6 @@ def publish_cell(result: CellResult, home: Home, campaign: Campaign, invocation_
     launches = sorted({point.launch for point in result.points} - {0} | {result.launch})
     records = {f"points/launch-{launch}": campaign.launch_folder(result.cell_id, launch) for launch in launches}
     candidates = {
-        "quality": campaign.quality_folder(result.variant.id),
         "build.log": campaign.build_log(result.variant.id, result.launch),
         "server-files": files_beside(campaign.server_log(result.variant.id, result.launch)),
         "server.log": campaign.server_log(result.variant.id, result.launch),
@@ -74,7 +73,7 @@ def publish_cell(result: CellResult, home: Home, campaign: Campaign, invocation_
         result,
         invocation_run_id=invocation_run_id,
         files=_existing(candidates),
-        records=_existing({"plots": plots, **records}),
+        records=_existing({"plots": plots, "quality": campaign.quality_folder(result.variant.id), **records}),
         series=cell_series(campaign, result),
     )
     tracked = result.model_copy(update={"mlflow_run_id": run_id})

@@ -52,7 +52,10 @@ def _params(xllamacpp: object, flags: argparse.Namespace) -> object:
     params = xllamacpp.CommonParams()  # type: ignore[attr-defined]
     threads = flags.threads or max(1, (os.cpu_count() or 2) - 1)
     params.model.path = flags.model
-    params.hostnames = [flags.host]
+    if hasattr(params, "hostnames"):
+        params.hostnames = [flags.host]
+    else:  # until 2026.9
+        params.hostname = flags.host
     params.port = flags.port
     params.n_parallel = flags.slots
     params.n_ctx = flags.context * flags.slots

@@ -1,8 +1,8 @@
 """Quality beside speed: what is asked of each variant, and what became of it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from experiments.schema.base import Spec
 from experiments.schema.variant import Quantization
@@ -30,6 +30,12 @@ class QualityPlan(Spec):
     min_agreement: Annotated[float, Field(ge=0, le=1)] | None = None
     min_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     max_seconds: Annotated[float, Field(gt=0)] = 300.0
+
+    @model_validator(mode="after")
+    def _limits_what_is_measured(self) -> Self:
+        if self.min_accuracy is not None and self.task is None:
+            raise ValueError("min_accuracy limits the answers to a task: name its file as `task`")
+        return self
 
     def asked(self) -> dict[str, object]:
         """What is measured. The limits and the reference say only how it is judged."""

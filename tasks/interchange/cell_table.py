@@ -6,6 +6,7 @@ from experiments.redaction import redacted
 from experiments.schema.bound import CellCost
 from experiments.schema.facets import load_facets, workload_facets
 from experiments.schema.result import CellResult
+from tasks.interchange.quality_columns import quality_columns, quality_row
 from tasks.interchange.table import Column, Row, Table, Value, explained, figure, make_table, text
 
 HEADLINES = {
@@ -92,7 +93,7 @@ def cell_table(cells: Sequence[tuple[str, CellResult]]) -> Table:
     """Of cells with their keys; where a cell stands in several campaigns, the last of them is its latest."""
     latest = {cell.cell_id: key for key, cell in cells}
     rows = [_row(key, cell, is_latest=latest[cell.cell_id] == key) for key, cell in cells]
-    columns = (*_identity(), *_facets(), *_outcome())
+    columns = (*_identity(), *_facets(), *_outcome(), *quality_columns())
     return make_table("cells", "a row a cell (variant × workload) of a campaign", columns, rows, key="cell")
 
 
@@ -111,7 +112,7 @@ def _row(key: str, cell: CellResult, *, is_latest: bool) -> Row:
     row |= {"longest_output_tokens": workload.longest_output_tokens}
     row |= {name: getattr(cell, name) for name in ("started_at", "ended_at", "mlflow_run_id")}
     row |= workload_facets(workload) | load_facets(point.point.load for point in cell.points)
-    return row | _headlines(cell) | _costs(cell.cost) | _bounds(cell)
+    return row | _headlines(cell) | _costs(cell.cost) | _bounds(cell) | quality_row(cell)
 
 
 def _clean(said: str) -> str:

@@ -53,10 +53,11 @@ def _lines(source: str, kind: str, parsed: Callable[[str], T]) -> tuple[T, ...]:
         text = Path(source).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InputError(f"{source}: the {kind} of `quality` cannot be read: {why}") from error
+        problem = Problem(source, "", f"the {kind} of `quality` cannot be read: {why}")
+        raise InputError(problems=(problem,)) from error
     found = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not found:
-        raise InputError(f"{source}: holds no {kind}: write one in each line")
+        raise InputError(problems=(Problem(source, "", f"holds no {kind}: write one in each line"),))
     items: list[T] = []
     problems: list[Problem] = []
     for number, line in found:

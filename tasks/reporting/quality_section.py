@@ -85,16 +85,17 @@ def _figure(
         return f"{one:.1%}" if is_share else number(one, digits)
 
     bounds = f"{shown(interval[0])}–{shown(interval[1])}" if interval else ""
-    small = " · ".join(filter(None, (bounds, beside)))
-    return element("td", shown(value), element("span", small, class_="bounds"), class_="number")
+    small = [element("span", text, class_="bounds") for text in (bounds, beside) if text]
+    return element("td", shown(value), small, class_="number")
 
 
 def _task(found: QualityResult) -> Markup:
     task = found.task
     if task is None:
         return element("td", "–", class_="number")
-    bounds = f"{task.interval[0]:.1%}–{task.interval[1]:.1%} · {task.correct} of {task.questions}"
-    return element("td", f"{task.accuracy:.1%}", element("span", bounds, class_="bounds"), class_="number")
+    told = (f"{task.interval[0]:.1%}–{task.interval[1]:.1%}", f"{task.correct} of {task.questions}")
+    small = [element("span", text, class_="bounds") for text in told]
+    return element("td", f"{task.accuracy:.1%}", small, class_="number")
 
 
 def _why(found: QualityResult, name: str) -> str:

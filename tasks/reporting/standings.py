@@ -7,7 +7,7 @@ from math import isclose
 from experiments.schema.load import OpenLoop
 from experiments.schema.result import BetweenLaunches, Capacity, CellResult, PointResult
 from tasks.reporting.headlines import LEVEL, WEAK_GRADES
-from tasks.reporting.wording import variant_names
+from tasks.reporting.wording import cell_names
 
 SPEED = "saturation_rps"
 
@@ -69,7 +69,7 @@ def _standing(question: Question, cells: Sequence[CellResult]) -> Standing:
     ranked = [cell for cell in cells if SPEED in cell.headlines]
     ranked.sort(key=lambda cell: (not carries(cell), -cell.headlines[SPEED]))
     others = tuple(cell for cell in cells if SPEED not in cell.headlines)
-    return Standing(question, tuple(ranked), others, variant_names(cell.variant for cell in cells))
+    return Standing(question, tuple(ranked), others, cell_names(cells))
 
 
 def carries(cell: CellResult) -> bool:

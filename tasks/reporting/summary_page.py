@@ -30,6 +30,7 @@ from tasks.reporting.wording import (
     NONE,
     STAND_IN_NOTE,
     SYNTHETIC_NOTE,
+    cell_label,
     is_stand_in,
     is_synthetic,
     number,
@@ -128,7 +129,7 @@ def _cell(cell: CellResult) -> Link:
 def _what(cells: Sequence[CellResult]) -> Section:
     states = Counter(cell.state.value for cell in cells)
     dates = sorted(cell.ended_at[:10] for cell in cells if cell.ended_at)
-    when = f", {dates[0]} to {dates[-1]}" if dates else ""
+    when = f", {' to '.join(dict.fromkeys((dates[0], dates[-1])))}" if dates else ""
     told = ", ".join(f"{count} {state}" for state, count in states.items())
     claims: list[Text] = [(f"{len(cells)} cells: {told}{when}.",)]
     claims += [(f"{count} of them: {note}",) for count, note in _cautions(cells)]
@@ -165,7 +166,7 @@ def _leader(known: Sequence[Standing]) -> Text:
     led: dict[str, list[Standing]] = {}
     for one in known:
         assert one.best is not None
-        led.setdefault(one.best.variant.label, []).append(one)
+        led.setdefault(cell_label(one.best), []).append(one)
     label, wins = max(led.items(), key=lambda item: len(item[1]))
     weak = sum(not carries(one.best) for one in wins if one.best is not None)
     level = sum(bool(one.level) for one in wins)
@@ -290,7 +291,9 @@ def _unknown(standing: Sequence[Standing]) -> Section:
 def _open_questions(standing: Sequence[Standing]) -> Iterator[Text]:
     once = [cell for one in standing for cell in one.ranked if launches_of(cell) == 1]
     if once:
-        yield (f"How much {len(once)} cells vary from launch to launch: they had one. `launches: 3` would tell.",)
+        yield (
+            f"How much {len(once)} cells vary from launch to launch: they had one. load_plan: launches: 3 would tell.",
+        )
     weak = [one.best for one in standing if one.best is not None and not carries(one.best)]
     if weak:
         yield (

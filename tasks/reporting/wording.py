@@ -82,6 +82,12 @@ def cell_names(cells: Iterable[CellResult]) -> dict[str, str]:
     return {id_: f"{name} ({FLAGGED})" if id_ in flagged else name for id_, name in names.items()}
 
 
+def cell_label(cell: CellResult) -> str:
+    """The variant's label, with the flag where it has one: for places that name it alone."""
+    is_flagged = cell.quality is not None and cell.quality.is_flagged
+    return f"{cell.variant.label} ({FLAGGED})" if is_flagged else cell.variant.label
+
+
 def quality_text(found: QualityResult) -> str:
     """A variant's quality in one line."""
     if found.flags:

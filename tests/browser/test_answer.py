@@ -128,3 +128,19 @@ def test_a_cell_of_closed_loops_only_is_judged_by_its_users(asked: Any) -> None:
 
 def test_closed_loops_beside_open_ones_prove_no_rate(asked: Any) -> None:
     assert verdict(asked(cell(point(1, 100, 90, 110), users(500, 10, 9, 11)))) == ("shown", 1, None)
+
+
+def test_a_stand_in_is_never_an_answer(open_page: Opened) -> None:
+    page = open_page()
+    script = """async (cells) => {
+      const { answer } = await import("almanac/answer.js");
+      const question = { model: "m", hardware: "any", engine: "any", in: "1", out: "1", get: "first", percent: "95",
+        within_ms: 300, show: "throughput" };
+      for (const name of Object.keys((await import("almanac/question.js")).FILTERS)) question[name] = "any";
+      const found = answer({ cells }, question);
+      return [found.holding.map((one) => one.cell.id), found.others.map((one) => one.id)];
+    }"""
+    asking = {"model": "m", "hardware": "h", "engine": "e", "in": "1", "out": "1"}
+    real = cell(point(1, 100, 90, 110)) | asking | {"state": "measured"}
+    played = cell(point(9, 10, 9, 11)) | asking | {"state": "stand_in", "id": "played"}
+    assert page.evaluate(script, [real, played]) == [["a"], ["played"]]

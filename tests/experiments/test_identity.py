@@ -8,6 +8,7 @@ from experiments.schema.base import METHOD_VERSION, content_id
 from experiments.schema.experiment import Experiment, expand_line
 from experiments.schema.load import LoadPlan
 from experiments.schema.model import Model
+from experiments.schema.quality import QualityPlan
 from experiments.schema.variant import Variant
 from experiments.schema.workload import Workload
 
@@ -44,6 +45,11 @@ def test_names_take_no_part_in_identity(variant: Variant) -> None:
 )
 def test_what_is_asked_takes_part_in_a_cells_identity(variant: Variant, change: dict[str, Any]) -> None:
     assert only_id(experiment(variant)) != only_id(experiment(variant, **change))
+
+
+def test_a_limit_on_a_task_needs_one() -> None:
+    with pytest.raises(ValueError, match="name its file"):
+        QualityPlan(min_accuracy=0.5)
 
 
 def test_limits_of_quality_judge_and_do_not_measure(variant: Variant) -> None:

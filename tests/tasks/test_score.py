@@ -13,7 +13,8 @@ from tasks.campaigns.campaign import Campaign, open_campaign
 from tasks.campaigns.home import Home
 from tasks.publish import publish
 from tasks.quality.record import Position, Scored, write_scored
-from tasks.score import with_quality
+from tasks.score import score_variant, with_quality
+from tasks.serving.server import Server
 
 PLAN = QualityPlan(min_agreement=0.9, max_perplexity_increase=0.05)
 
@@ -68,6 +69,13 @@ def test_other_material_is_not_compared(variant: Variant, campaign: Campaign) ->
     found = with_quality(cells, PLAN, campaign)[0].quality
     assert found is not None
     assert found.comparison is None
+
+
+def test_material_that_is_gone_costs_the_quality_and_not_the_cell(variant: Variant, campaign: Campaign) -> None:
+    server = Server("http://127.0.0.1:9", "m", (), None)
+    found = score_variant.fn(QualityPlan(texts="/nowhere/texts"), variant, server, None, campaign, 4)
+    assert found.launch == 4
+    assert "/nowhere/texts" in found.reasons["perplexity"]
 
 
 def test_without_a_plan_nothing_is_touched(variant: Variant, campaign: Campaign) -> None:

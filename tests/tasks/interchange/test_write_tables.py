@@ -13,8 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from experiments.schema.cold_start import ColdStart
 from experiments.schema.load import ClosedLoop, OpenLoop, Poisson
 from experiments.schema.model import Model, SyntheticSource
+from experiments.schema.quality import QualityComparison, QualityResult
 from experiments.schema.result import BetweenLaunches, Capacity, CellResult, CellState, PointResult
 from experiments.schema.variant import Quantization, Variant
 from experiments.schema.workload import Workload
@@ -206,3 +208,23 @@ def test_a_row_of_inferencex_is_a_closed_loop_point_in_seconds(cells: list[CellR
     assert absent == set(row["dyno_absent"])
     assert "no GPU" in row["dyno_absent"]["tput_per_gpu"]
     assert json.loads(inferencex_text(cells)) == [row]
+
+
+def test_quality_and_starts_are_columns_with_intervals_and_reasons() -> None:
+    against = QualityComparison(
+        reference="bf16", reference_variant_id="v", reference_is="same engine", agreement=0.97,
+        agreement_interval=(0.95, 0.99), reasons={"perplexity_ratio": "other texts"},
+    )  # fmt: skip
+    quality = QualityResult(perplexity=9.5, perplexity_interval=(9.0, 10.0), comparison=against, flags=("agreement",))
+    starts = (
+        ColdStart(cold=True, how_known="on purpose", first_token_s=80.0, reasons={"compile_s": "nothing to compile"}),
+        ColdStart(cold=False, how_known="in memory", first_token_s=12.0),
+    )
+    (row,) = tables_of([cell_of(quality=quality, cold_starts=starts)])["cells"].rows
+    assert (row["quality_agreement"], row["quality_agreement_low"], row["quality_flags"]) == (0.97, 0.95, "agreement")
+    assert (row["quality_perplexity_ratio"], row["quality_perplexity_ratio_reason"]) == (None, "other texts")
+    assert (row["cold_start_first_token_s"], row["warm_start_first_token_s"]) == (80.0, 12.0)
+    assert row["cold_start_compile_s_reason"] == "nothing to compile"
+    (bare,) = tables_of([cell_of()])["cells"].rows
+    assert bare["quality_agreement_reason"] == "no quality was asked for"
+    assert bare["cold_start_first_token_s_reason"] == "there was no cold start"

@@ -12,7 +12,7 @@ from tasks.reporting.quality_section import quality_section
 from tasks.reporting.report import report_html
 from tasks.reporting.summary_table import summary_table
 from tasks.reporting.tables import result_rows, result_table
-from tasks.reporting.wording import cell_names
+from tasks.reporting.wording import cell_label, cell_names
 from tasks.tracking.description import cell_description
 from tasks.tracking.figures import quality_metrics, tags
 
@@ -57,6 +57,9 @@ def test_the_flag_stands_wherever_the_variants_speed_does(scored: list[CellResul
     text = console.export_text()
     assert text.count("q4_k_m (quality flagged)") >= 2
     assert FLAG in text
+    assert {cell_label(cell) for cell in scored if "flagged" in cell_label(cell)} == {
+        "llama_cpp 0.3.1 · tiny-llama · q4_k_m (quality flagged)"
+    }
     page = report_html("e", scored, description="", written_at="", links={}, timelines={})
     assert page.count("q4_k_m (quality flagged)") > 5
 

@@ -31,7 +31,7 @@ def records(folder: Path) -> dict[str, Path]:
         (folder / name).mkdir(parents=True)
         (folder / name / "requests.parquet").write_bytes(name.encode())
     (folder / "server.log").write_text("loading\nready\n")
-    found = {"points": "launch-2", "points-launch-1": "launch-1", "server.log": "server.log"}
+    found = {"points/launch-2": "launch-2", "points/launch-1": "launch-1", "server.log": "server.log"}
     return {name: folder / path for name, path in found.items()}
 
 

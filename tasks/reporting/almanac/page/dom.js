@@ -18,11 +18,41 @@ export function replace(host, ...children) {
 
 export function table(caption, headers, rows, { onRow } = {}) {
   const cellOf = (value, index) =>
-    index === 0 ? h("th", { scope: "row" }, value ?? "–") : h("td", { class: typeof value === "number" ? "number" : null }, shown(value));
+    index === 0
+      ? h("th", { scope: "row" }, value ?? "–")
+      : h("td", { class: typeof value === "number" ? "number" : null }, shown(value));
   const body = rows.map((row) => h("tr", {}, row.map(cellOf)));
-  if (onRow) body.forEach((line, index) => line.firstChild.replaceChildren(h("button", { type: "button", class: "link", onclick: () => onRow(index) }, String(rows[index][0]))));
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-    h("table", {}, h("caption", {}, caption), h("thead", {}, h("tr", {}, headers.map((name, index) => h("th", { scope: "col", class: rows.some((row) => typeof row[index] === "number") ? "number" : null }, name)))), h("tbody", {}, body)));
+  if (onRow)
+    body.forEach((line, index) =>
+      line.firstChild.replaceChildren(
+        h("button", { type: "button", class: "link", onclick: () => onRow(index) }, String(rows[index][0])),
+      ),
+    );
+  return h(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    h(
+      "table",
+      {},
+      h("caption", {}, caption),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          headers.map((name, index) =>
+            h(
+              "th",
+              { scope: "col", class: rows.some((row) => typeof row[index] === "number") ? "number" : null },
+              name,
+            ),
+          ),
+        ),
+      ),
+      h("tbody", {}, body),
+    ),
+  );
 }
 
 function shown(value) {

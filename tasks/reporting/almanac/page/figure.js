@@ -9,24 +9,38 @@ const MOST_LINES = 8;
 export function looks(standings, names) {
   const shown = standings.slice(0, MOST_LINES);
   return shown.map((one, index) => ({
-    cell: one.cell, standing: one, name: names.get(one.cell.id), symbol: SYMBOLS[index % SYMBOLS.length],
-    colour: index === 0 ? "var(--accent)" : index === 1 ? "var(--ink)" : "var(--quiet-series)", weight: index < 2 ? 2 : 1.2,
+    cell: one.cell,
+    standing: one,
+    name: names.get(one.cell.id),
+    symbol: SYMBOLS[index % SYMBOLS.length],
+    colour: index === 0 ? "var(--accent)" : index === 1 ? "var(--ink)" : "var(--quiet-series)",
+    weight: index < 2 ? 2 : 1.2,
   }));
 }
 
 export function figure({ id, title, caption, draw, summary, headers, rows, absent, wide, legend }, pick) {
   const host = h("div", { class: "chart" });
-  const frame = h("figure", { id, class: wide ? "wide" : null, "aria-labelledby": `${id}-title` },
-    h("h3", { id: `${id}-title` }, title), caption ? h("p", { class: "quiet" }, caption) : null,
+  const frame = h(
+    "figure",
+    { id, class: wide ? "wide" : null, "aria-labelledby": `${id}-title` },
+    h("h3", { id: `${id}-title` }, title),
+    caption ? h("p", { class: "quiet" }, caption) : null,
     absent ? h("p", { class: "absent-note" }, absent) : [legend ? legendOf(legend) : null, host],
     summary ? h("p", { class: "for-readers" }, summary) : null,
-    rows?.length ? h("details", { class: "data" }, h("summary", {}, "These figures as a table"), table(title, headers, rows)) : null);
+    rows?.length
+      ? h("details", { class: "data" }, h("summary", {}, "These figures as a table"), table(title, headers, rows))
+      : null,
+  );
   if (!absent && draw) paint(host, draw, summary ?? title, pick);
   return frame;
 }
 
 function legendOf(list) {
-  return h("ul", { class: "legend" }, list.map((look) => h("li", {}, symbol(look), look.name)));
+  return h(
+    "ul",
+    { class: "legend" },
+    list.map((look) => h("li", {}, symbol(look), look.name)),
+  );
 }
 
 function symbol(look) {
@@ -35,7 +49,8 @@ function symbol(look) {
   path.setAttribute("d", d3.symbol(d3[`symbol${look.symbol[0].toUpperCase()}${look.symbol.slice(1)}`], 42)());
   path.setAttribute("fill", look.colour);
   svg.append(path);
-  for (const [name, value] of Object.entries({ viewBox: "-6 -6 12 12", width: 12, height: 12, "aria-hidden": "true" })) svg.setAttribute(name, value);
+  for (const [name, value] of Object.entries({ viewBox: "-6 -6 12 12", width: 12, height: 12, "aria-hidden": "true" }))
+    svg.setAttribute(name, value);
   return svg;
 }
 
@@ -58,7 +73,9 @@ function paint(host, draw, summary, pick) {
 // A reader of screens hears the summary and the points; axes, lines and rules are for the eye.
 function hush(svg) {
   for (const group of svg.querySelectorAll("g[aria-label]")) group.removeAttribute("aria-label");
-  for (const child of svg.children) if (!child.matches("title, style") && !child.querySelector("[data-cell]")) child.setAttribute("aria-hidden", "true");
+  for (const child of svg.children)
+    if (!child.matches("title, style") && !child.querySelector("[data-cell]"))
+      child.setAttribute("aria-hidden", "true");
 }
 
 // Points are buttons: one stop of the tab key for a chart, arrows from point to point, Enter to open.
@@ -90,7 +107,8 @@ function move(points, index, step, event) {
 // Lets marks of Plot know their cell: `mark` draws `items`, each with `cell` and `says`.
 export function reachable(items, options) {
   return {
-    ...options, ariaLabel: "points",
+    ...options,
+    ariaLabel: "points",
     render(index, scales, values, dimensions, context, next) {
       const group = next(index, scales, values, dimensions, context);
       [...group.children].forEach((child, at) => {

@@ -8,7 +8,8 @@ const MORE = ["cell", "theme", "price"];
 export function write(state, first) {
   const found = new URLSearchParams();
   for (const [name, value] of Object.entries(state)) {
-    if (value !== undefined && value !== null && value !== "" && String(first[name]) !== String(value)) found.set(name, value);
+    if (value !== undefined && value !== null && value !== "" && String(first[name]) !== String(value))
+      found.set(name, value);
   }
   return found.toString();
 }

@@ -4,14 +4,23 @@ import { ANY, sloText } from "./question.js";
 export function experiment(data, question) {
   const engine = question.engine !== ANY ? question.engine : usual(data, question);
   const like = data.cells.filter((cell) => cell.engine === engine);
-  const hardware = question.hardware !== ANY ? question.hardware : like[0]?.hardware ?? "cpu";
+  const hardware = question.hardware !== ANY ? question.hardware : (like[0]?.hardware ?? "cpu");
   const gpus = data.offer.hardware[hardware] ?? 0;
   return [
-    ...source(data, question.model), "variants:", `  - engine: ${engine}`, `    engine_version: "${version(data, question, engine, like)}"`,
-    `    model: ${question.model}`, `    quantization: ${precision(question, like, hardware)}`, `    hardware: ${hardware}`,
-    ...(gpus ? ["    runtime: container"] : []), ...(gpus > 1 ? [`    tensor_parallel: ${gpus}`] : []),
-    "workloads:", `  - ${workload(data, question)}`, `slos: ["${sloText(question, like[0]?.each)}"]`,
-    "load_plan: {requests_per_point: 200, capacity: {budget_seconds: 600}}", "",
+    ...source(data, question.model),
+    "variants:",
+    `  - engine: ${engine}`,
+    `    engine_version: "${version(data, question, engine, like)}"`,
+    `    model: ${question.model}`,
+    `    quantization: ${precision(question, like, hardware)}`,
+    `    hardware: ${hardware}`,
+    ...(gpus ? ["    runtime: container"] : []),
+    ...(gpus > 1 ? [`    tensor_parallel: ${gpus}`] : []),
+    "workloads:",
+    `  - ${workload(data, question)}`,
+    `slos: ["${sloText(question, like[0]?.each)}"]`,
+    "load_plan: {requests_per_point: 200, capacity: {budget_seconds: 600}}",
+    "",
   ].join("\n");
 }
 
@@ -22,7 +31,14 @@ function usual(data, question) {
 
 function version(data, question, engine, like) {
   if (question.engine_version !== ANY) return question.engine_version;
-  return like.map((cell) => cell.engine_version).sort().at(-1) ?? data.offer.engines[engine] ?? "VERSION";
+  return (
+    like
+      .map((cell) => cell.engine_version)
+      .sort()
+      .at(-1) ??
+    data.offer.engines[engine] ??
+    "VERSION"
+  );
 }
 
 function precision(question, like, hardware) {
@@ -32,7 +48,9 @@ function precision(question, like, hardware) {
 
 function workload(data, question) {
   const known = data.cells.find((cell) => cell.in === question.in && cell.out === question.out);
-  const shipped = Object.entries(data.offer.workloads).find(([, lengths]) => String(lengths[0]) === question.in && String(lengths[1]) === question.out);
+  const shipped = Object.entries(data.offer.workloads).find(
+    ([, lengths]) => String(lengths[0]) === question.in && String(lengths[1]) === question.out,
+  );
   if (shipped) return shipped[0];
   if (known && !["synthetic", "english"].includes(known.dataset)) return known.workload;
   const lengths = { in: whole(question.in, 1024), out: whole(question.out, 128) };
@@ -46,5 +64,7 @@ function whole(text, otherwise) {
 // A model that no catalog knows brings its source along.
 function source(data, model) {
   const known = data.sources[model];
-  return known && !data.offer.models.includes(model) ? ["models:", `  - ${JSON.stringify({ name: model, source: known })}`] : [];
+  return known && !data.offer.models.includes(model)
+    ? ["models:", `  - ${JSON.stringify({ name: model, source: known })}`]
+    : [];
 }

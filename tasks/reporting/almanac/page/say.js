@@ -17,29 +17,77 @@ export function headline(result, names) {
   const { best, question } = result;
   const name = names.get(best.cell.id);
   if (question.show === "latency") return [h("strong", {}, `${number(best.lowest_ms)} ms`), ` by ${name}`];
-  if (question.show === "cheapest") return [h("strong", {}, best.usd ? moneyRange(best.usd) : best.gpu_seconds ? `${number(best.gpu_seconds)} GPU-seconds` : `${number(best.output_tokens_per_s)} tokens/s`), ` by ${name}`];
-  if (question.show === "every") return [h("strong", {}, String(result.holding.length)), ` of ${plural(result.standings.length, "configuration")} keep the limit, led by ${name}`];
+  if (question.show === "cheapest")
+    return [
+      h(
+        "strong",
+        {},
+        best.usd
+          ? moneyRange(best.usd)
+          : best.gpu_seconds
+            ? `${number(best.gpu_seconds)} GPU-seconds`
+            : `${number(best.output_tokens_per_s)} tokens/s`,
+      ),
+      ` by ${name}`,
+    ];
+  if (question.show === "every")
+    return [
+      h("strong", {}, String(result.holding.length)),
+      ` of ${plural(result.standings.length, "configuration")} keep the limit, led by ${name}`,
+    ];
   return [h("strong", {}, best.users ? `${best.users} users` : `${number(best.rate_rps)} requests/s`), ` by ${name}`];
 }
 
 export function explained(result) {
   const { best, question } = result;
   const limit = `the ${ARRIVES[question.get]} within ${duration(question.within_ms)}, ${question.percent} % of the time`;
-  const end = best.refuted_rps === null ? "no higher rate was shown to break it" : `at ${number(best.refuted_rps)} it no longer does`;
-  if (best.users) return `With ${best.users} users at once, each of whom asks again when the last answer has come, one replica gives ${limit}, at ${number(best.rate_rps)} requests/s; ${best.refuted_users ? `with ${best.refuted_users} it no longer does` : "more users were not shown to break it"}.`;
-  const more = question.show === "latency" ? ` At its easiest measured rate the p${question.percent} ${LATENCY[question.get]} is ${number(best.lowest_ms)} ms.` : "";
-  const average = question.get === "each" && best.cell.each === "tpot" ? " Time per token is each request's average (TPOT): this engine does not tell how many tokens a chunk holds." : "";
+  const end =
+    best.refuted_rps === null
+      ? "no higher rate was shown to break it"
+      : `at ${number(best.refuted_rps)} it no longer does`;
+  if (best.users)
+    return `With ${best.users} users at once, each of whom asks again when the last answer has come, one replica gives ${limit}, at ${number(best.rate_rps)} requests/s; ${best.refuted_users ? `with ${best.refuted_users} it no longer does` : "more users were not shown to break it"}.`;
+  const more =
+    question.show === "latency"
+      ? ` At its easiest measured rate the p${question.percent} ${LATENCY[question.get]} is ${number(best.lowest_ms)} ms.`
+      : "";
+  const average =
+    question.get === "each" && best.cell.each === "tpot"
+      ? " Time per token is each request's average (TPOT): this engine does not tell how many tokens a chunk holds."
+      : "";
   return `One replica gives clients ${limit}, at up to ${number(best.rate_rps)} requests/s; ${end}.${more}${average}`;
 }
 
-export function facts(best, names) {
+export function facts(best) {
   const list = [
-    ["capacity", `${number(best.rate_rps)} requests/s`, best.users ? `${best.users} users at once` : best.refuted_rps === null ? "nothing above it refuted" : `between ${number(best.rate_rps)} and ${number(best.refuted_rps)}`],
-    ["output", `${number(best.output_tokens_per_s)} tokens/s`, best.point?.per_user_tokens_per_s ? `${number(best.point.per_user_tokens_per_s)} for each user` : ""],
-    ["a million output tokens", best.usd ? moneyRange(best.usd) : "no price known", best.gpu_seconds ? `${number(best.gpu_seconds)} GPU-seconds` : ""],
+    [
+      "capacity",
+      `${number(best.rate_rps)} requests/s`,
+      best.users
+        ? `${best.users} users at once`
+        : best.refuted_rps === null
+          ? "nothing above it refuted"
+          : `between ${number(best.rate_rps)} and ${number(best.refuted_rps)}`,
+    ],
+    [
+      "output",
+      `${number(best.output_tokens_per_s)} tokens/s`,
+      best.point?.per_user_tokens_per_s ? `${number(best.point.per_user_tokens_per_s)} for each user` : "",
+    ],
+    [
+      "a million output tokens",
+      best.usd ? moneyRange(best.usd) : "no price known",
+      best.gpu_seconds ? `${number(best.gpu_seconds)} GPU-seconds` : "",
+    ],
     ["in flight", number(best.in_flight), "requests at once (Little's law)"],
   ];
-  return h("dl", { class: "figures" }, list.map(([label, value, note]) => h("div", {}, h("dt", {}, label), h("dd", {}, value, note ? h("span", {}, note) : null))));
+  return h(
+    "dl",
+    { class: "figures" },
+    list.map(([label, value, note]) =>
+      h("div", {}, h("dt", {}, label), h("dd", {}, value, note ? h("span", {}, note) : null)),
+    ),
+  );
 }
 
 export function demandText(best, question) {
@@ -52,12 +100,23 @@ export function demandText(best, question) {
 
 export function runnerUpText(result, names) {
   const { best, runnerUp, question } = result;
-  if (!runnerUp) return result.standings.length > 1 ? "No other configuration keeps this limit." : "It is the only configuration that was measured for this question.";
+  if (!runnerUp)
+    return result.standings.length > 1
+      ? "No other configuration keeps this limit."
+      : "It is the only configuration that was measured for this question.";
   const name = names.get(runnerUp.cell.id);
   const rates = `${number(runnerUp.rate_rps)} requests/s (${percentChange(runnerUp.rate_rps, best.rate_rps)})`;
-  const figure = { latency: `${number(runnerUp.lowest_ms)} ms`, cheapest: runnerUp.usd ? `${moneyRange(runnerUp.usd)} a million, at ${rates}` : rates }[question.show] ?? rates;
-  if (runnerUp.verdict === "seen" && best.verdict !== "seen") return `Not proven, on too few requests: ${name} was measured under the limit at ${rates}.`;
-  const doubt = ["throughput", "every"].includes(question.show) && !apart(best, runnerUp) ? " What was measured does not tell the two apart." : "";
+  const figure =
+    {
+      latency: `${number(runnerUp.lowest_ms)} ms`,
+      cheapest: runnerUp.usd ? `${moneyRange(runnerUp.usd)} a million, at ${rates}` : rates,
+    }[question.show] ?? rates;
+  if (runnerUp.verdict === "seen" && best.verdict !== "seen")
+    return `Not proven, on too few requests: ${name} was measured under the limit at ${rates}.`;
+  const doubt =
+    ["throughput", "every"].includes(question.show) && !apart(best, runnerUp)
+      ? " What was measured does not tell the two apart."
+      : "";
   return `The runner-up, ${name}, would give ${figure}.${doubt}`;
 }
 
@@ -82,5 +141,7 @@ export function whyNone(result) {
     const reasons = [...new Set(standings.map((one) => one.reason))].slice(0, 3).join("; ");
     return `${plural(standings.length, "configuration")} measured, and none keeps the ${ARRIVES[question.get]} within ${duration(question.within_ms)} for ${question.percent} %: ${reasons}.`;
   }
-  return others.length ? `${plural(others.length, "cell")} tried, none measured: ${[...new Set(others.map((cell) => cell.cause || cell.state))].slice(0, 3).join("; ")}.` : "";
+  return others.length
+    ? `${plural(others.length, "cell")} tried, none measured: ${[...new Set(others.map((cell) => cell.cause || cell.state))].slice(0, 3).join("; ")}.`
+    : "";
 }

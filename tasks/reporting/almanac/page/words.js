@@ -7,7 +7,10 @@ export function number(value, digits = 3) {
   if (value === null || value === undefined) return "–";
   if (value === 0) return "0";
   const places = Math.max(0, digits - 1 - Math.floor(Math.log10(Math.abs(value))));
-  return Number(value.toPrecision(digits)).toLocaleString("en", { minimumFractionDigits: Math.min(places, 20), maximumFractionDigits: Math.min(places, 20) });
+  return Number(value.toPrecision(digits)).toLocaleString("en", {
+    minimumFractionDigits: Math.min(places, 20),
+    maximumFractionDigits: Math.min(places, 20),
+  });
 }
 
 export function duration(ms) {
@@ -39,12 +42,25 @@ export function trim(value) {
 // By id: what tells cells apart, so that no label repeats what all of them share.
 export function names(cells) {
   const facts = cells.map((cell) => ({
-    engine: `${cell.stand_in ? "STAND-IN of " : ""}${cell.engine} ${cell.engine_version}`, quantization: cell.quantization, model: cell.model,
-    hardware: cell.hardware, workload: cell.workload, flags: cell.flags.join(" · "), campaign: "",
+    engine: `${cell.stand_in ? "STAND-IN of " : ""}${cell.engine} ${cell.engine_version}`,
+    quantization: cell.quantization,
+    model: cell.model,
+    hardware: cell.hardware,
+    workload: cell.workload,
+    flags: cell.flags.join(" · "),
+    campaign: "",
   }));
   const differ = Object.keys(facts[0] ?? {}).filter((key) => new Set(facts.map((fact) => fact[key])).size > 1);
   const kept = differ.length ? differ : ["engine", "quantization"];
-  return new Map(cells.map((cell, index) => [cell.id, kept.map((key) => facts[index][key]).filter(Boolean).join(" · ") || "default"]));
+  return new Map(
+    cells.map((cell, index) => [
+      cell.id,
+      kept
+        .map((key) => facts[index][key])
+        .filter(Boolean)
+        .join(" · ") || "default",
+    ]),
+  );
 }
 
 export function title(cell) {
