@@ -56,7 +56,7 @@ def _row(cell: CellResult) -> dict[str, Any]:
         "launches": sorted({point.launch for point in cell.points}),
         "between_launches": {name: b.model_dump(mode="json") for name, b in cell.between_launches.items()},
         "deratings": [derating.model_dump(mode="json") for derating in cell.deratings],
-        "bounds": cell.bounds.model_dump(mode="json") if cell.bounds else {"reason": cell.bound_reason},
+        "bounds": cell.bounds.model_dump(mode="json") if cell.bounds else {"reason": _no_bound(cell)},
         "cost": cell.cost.model_dump(mode="json") if cell.cost else None,
         "quality": cell.quality.model_dump(mode="json") if cell.quality else None,
         "quality_flagged": cell.quality.is_flagged if cell.quality else None,
@@ -72,6 +72,10 @@ def _row(cell: CellResult) -> dict[str, Any]:
     absent = {name: cell.headline_reasons.get(name) or _why(cell) for name in HEADLINES if row[name] is None}
     clean: dict[str, Any] = dict(redacted(row | {"reasons": absent}))  # type: ignore[call-overload]
     return clean
+
+
+def _no_bound(cell: CellResult) -> str:
+    return cell.bound_reason or (_why(cell) if cell.cause else "no bound is known")
 
 
 def _why(cell: CellResult) -> str:

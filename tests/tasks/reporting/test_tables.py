@@ -69,6 +69,11 @@ def test_rows_are_json_without_an_unexplained_null(cells: list[CellResult]) -> N
     assert rows[-1]["reasons"]["saturation_rps"].startswith("failed at launch")
 
 
+def test_a_cell_that_failed_says_why_it_has_no_bound(failed: Callable[..., CellResult]) -> None:
+    (row,) = result_rows([failed(cause="there is no room").model_copy(update={"bounds": None, "bound_reason": ""})])
+    assert "there is no room" in row["bounds"]["reason"]
+
+
 def test_no_secret_of_a_cause_is_printed(failed: Callable[..., CellResult]) -> None:
     cell = failed(cause="401 for Bearer abcdefghijklmnop1234")
     assert "abcdefghijklmnop" not in "\n".join(printed([cell])) + json.dumps(result_rows([cell]))
