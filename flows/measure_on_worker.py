@@ -17,6 +17,7 @@ from flows.measure_variant import campaign_of, measure_variant
 from tasks.campaigns.home import Home, measuring_alone, open_home
 from tasks.publish import sync
 from tasks.serving.engine_log import engine_logs_told
+from tasks.serving.lease import reap
 from tasks.serving.parent_death import end_with_worker
 
 log = logging.getLogger("dyno.worker")
@@ -35,6 +36,8 @@ def measure_on_worker(run: ExperimentOrder, order: VariantOrder) -> State[Any]:
     """
     end_with_worker()
     home = open_home().make()
+    for what in reap(home.leases):
+        log.warning("ended %s, which a run that was killed had left", what)
     here = run.model_copy(update={"home": str(home.root)})
     run_campaign = campaign_of(here)
     servers = run_campaign.folder / "servers"
