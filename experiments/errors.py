@@ -28,6 +28,9 @@ EXIT_SETUP = 3
 EXIT_MEASUREMENT = 4
 EXIT_INTERRUPTED = 130
 
+SETUP_STAGES = frozenset({"download", "environment", "quantize", "build", "pull", "launch"})
+"""What fails there exits with 3."""
+
 
 class DynoError(Exception):
     """What, where and what to do; `stage` names the stage of the pipeline, `log_excerpt` the engine's last words.

@@ -159,13 +159,14 @@ def plan(
     experiment = _read(file)
     campaign = open_campaign(open_home().campaigns, experiment.name, new=force)
     cells = plan_cells(experiment, campaign)
-    takes = estimate(cells, experiment.load_plan, own_prices_of(prices))
+    takes = estimate(cells, experiment.load_plan, own_prices_of(prices), slos=len(experiment.slos))
     if as_json:
         rows = [cell.row() for cell in cells]
         _print_json({"experiment": experiment.name, "campaign": campaign.name, "cells": rows, "estimate": takes.body()})
         return
     _console().print(plan_table([cell.row() for cell in cells]))
-    minutes = f"about {takes.seconds / 60:.0f} min"
+    longest = f" (with limits that take long to certify up to {takes.most_seconds / 60:.0f})"
+    minutes = f"about {takes.seconds / 60:.0f} min{longest if takes.most_seconds > takes.seconds else ''}"
     print(f"{takes.cells} cells to measure: {minutes}, {takes.gpu_hours:.1f} GPU-hours{takes.money}")
 
 

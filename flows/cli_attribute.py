@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from experiments.errors import EXIT_MEASUREMENT, EXIT_OK
 from flows.terminal import File, Json, logs_shown, read_file, show
 
 
@@ -27,10 +26,11 @@ def attribute(
     """Leaves out one group of flags at a time, and compares with the whole set on interleaved launches: what each
     helps or hurts. Without --engine-profile and --flags the groups are the variant's own profile, or its extra_args.
 
-    Stopped or killed, the same command goes on where it was. Exit code 4: void, the whole set differed from itself.
+    Stopped or killed, the same command goes on where it was. Exit code 4: void, since the whole set differed from
+    itself or no figure could be compared; 3 where no server started at all.
     """
     from flows.attributing import attribution_order
-    from flows.comparing import looks_from, run_comparison
+    from flows.comparing import exit_code_of, looks_from, run_comparison
     from tasks.analysis.attribution import flag_effects
     from tasks.campaigns.home import open_home
     from tasks.reporting.attribution_table import attribution_table
@@ -51,4 +51,4 @@ def attribute(
     effects = flag_effects(order.systems, result)
     body = result.model_dump(mode="json") | {"flags": [one.model_dump(mode="json") for one in effects]}
     show(as_json, body, attribution_table(result, effects))
-    raise typer.Exit(EXIT_MEASUREMENT if result.verdict == "void" else EXIT_OK)
+    raise typer.Exit(exit_code_of(result))

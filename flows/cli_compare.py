@@ -1,15 +1,12 @@
 """`dyno compare`: two releases of an engine, or two settings of one, on interleaved launches."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from experiments.errors import EXIT_MEASUREMENT, EXIT_OK
+from experiments.errors import EXIT_MEASUREMENT
 from flows.terminal import Json, logs_shown, read_file, show
-
-if TYPE_CHECKING:
-    from experiments.schema.comparison import ComparisonResult
 
 
 def compare(
@@ -40,11 +37,13 @@ def compare(
     """Compares two releases of an engine, or two servers that are there already, on interleaved launches: regressed,
     improved, equivalent or undecided.
 
-    Stopped or killed, the same command goes on where it was. Exit code 4: void, the baseline differed from itself.
+    Stopped or killed, the same command goes on where it was. Exit code 4: void, since the baseline differed from itself
+    or no figure could be compared; 3 where no server started at all.
     """
     from flows.comparing import (
         comparison_order,
         engine_of,
+        exit_code_of,
         looks_from,
         run_comparison,
         settings_of,
@@ -71,9 +70,5 @@ def compare(
     with logs_shown():
         result = run_comparison(order)
     show(as_json, result.model_dump(mode="json"), comparison_table(result))
-    raise typer.Exit(_exit_code(result, fail_on_regression=fail_on_regression))
-
-
-def _exit_code(result: "ComparisonResult", *, fail_on_regression: bool) -> int:
-    regressed = result.verdict == "regressed" and fail_on_regression
-    return EXIT_MEASUREMENT if regressed or result.verdict == "void" else EXIT_OK
+    regressed = fail_on_regression and result.verdict == "regressed"
+    raise typer.Exit(EXIT_MEASUREMENT if regressed else exit_code_of(result))

@@ -7,9 +7,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from experiments.errors import InputError, SetupError
+from experiments.errors import EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, SETUP_STAGES, InputError, SetupError
 from experiments.schema.base import content_id
-from experiments.schema.comparison import ComparisonOrder, ComparisonResult, System
+from experiments.schema.comparison import ChangeVerdict, ComparisonOrder, ComparisonResult, System
 from experiments.schema.experiment import Experiment
 from experiments.schema.order import CellOrder
 from experiments.schema.variant import Variant
@@ -181,3 +181,11 @@ def run_comparison(order: ComparisonOrder) -> ComparisonResult:
     if result is None or not result.ended_at:
         raise SetupError(f"the comparison did not end: {state.message}")
     return result
+
+
+def exit_code_of(result: ComparisonResult) -> int:
+    """Of a comparison that is void: 3 where no server came so far as to be measured, else 4."""
+    if result.verdict is not ChangeVerdict.VOID:
+        return EXIT_OK
+    never_ran = bool(result.launches) and all(one.cause and one.stage in SETUP_STAGES for one in result.launches)
+    return EXIT_SETUP if never_ran else EXIT_MEASUREMENT

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments.errors import EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, InputError, PublishError
+from experiments.errors import EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, SETUP_STAGES, InputError, PublishError
 from experiments.schema.experiment import Experiment
 from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
 from experiments.schema.result import CellResult, CellState
@@ -22,7 +22,6 @@ from tasks.quality.material import read_material
 
 log = logging.getLogger("dyno.plan")
 
-SETUP_STAGES = frozenset({"download", "environment", "quantize", "build", "launch"})
 Printer = Callable[[dict[str, Any], object], None]
 POOL_ATTEMPTS = 3
 """Runs of a variant on the workers of a pool, where its worker dies."""

@@ -18,7 +18,8 @@ Arm = Literal["pilot", "baseline", "candidate", "canary"]
 
 
 class ChangeVerdict(StrEnum):
-    """Of one figure, or of a whole comparison; `void` where the canary saw a change that is not there."""
+    """Of one figure, or of a whole comparison; `void` where the canary saw a change that is not
+    there, or where no figure could be compared: it says nothing of the candidate."""
 
     REGRESSED = "regressed"
     IMPROVED = "improved"

@@ -13,7 +13,7 @@ def flag_effects(systems: Sequence[System], result: ComparisonResult) -> tuple[F
     found = []
     for system in systems:
         figures = tuple(one for one in result.cells if one.system == system.name)
-        effect: Effect = "void" if result.verdict is ChangeVerdict.VOID else effect_of(figures)
+        effect: Effect = "void" if result.canary.broken else effect_of(figures)
         found.append(FlagEffect(flags=system.left_out, system=system.name, effect=effect, figures=figures))
     return tuple(found)
 

@@ -266,7 +266,8 @@ VISITS = (
 def _overall(
     cells: Sequence[FigureChange], canary: CanaryResult, launches: Sequence[LaunchResult]
 ) -> tuple[ChangeVerdict, str]:
-    """The worst that was shown; equivalent only where every figure is."""
+    """The worst that was shown; equivalent only where every figure is. Void where nothing was compared: it says
+    nothing of the release."""
     if canary.broken:
         broken = [one for one in canary.figures if one.verdict in (ChangeVerdict.REGRESSED, ChangeVerdict.IMPROVED)]
         return ChangeVerdict.VOID, (
@@ -275,20 +276,27 @@ def _overall(
         )
     counts = {verdict: sum(one.verdict == verdict for one in cells) for verdict in ChangeVerdict}
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    if not cells:
-        return ChangeVerdict.UNDECIDED, f"no figure could be compared{_why_none(launches)}"
+    if not any(_says_something(one) for one in cells):
+        return ChangeVerdict.VOID, f"no figure could be compared: {_why_none(cells, launches)}"
     for verdict in (ChangeVerdict.REGRESSED, ChangeVerdict.IMPROVED, ChangeVerdict.UNDECIDED):
         if counts[verdict]:
             return verdict, f"of {len(cells)} figures {told}"
     return ChangeVerdict.EQUIVALENT, f"all {len(cells)} figures"
 
 
-def _why_none(launches: Sequence[LaunchResult]) -> str:
-    """What failed."""
+def _says_something(one: FigureChange) -> bool:
+    """Both sides were held against each other, or the one that fails is told."""
+    return one.change is not None or one.verdict is not ChangeVerdict.UNDECIDED
+
+
+def _why_none(cells: Sequence[FigureChange], launches: Sequence[LaunchResult]) -> str:
+    """What failed, the last of it by name."""
     failed = [one for one in launches if one.cause]
     if failed:
         last = failed[-1]
-        return (
-            f": {len(failed)} of {len(launches)} launches failed, the last ({last.arm}) at {last.stage}: {last.cause}"
-        )
-    return ""
+        return f"{len(failed)} of {len(launches)} launches failed, the last ({last.arm}) at {last.stage}: {last.cause}"
+    if cells:
+        return cells[0].reason
+    if any(one.arm == "candidate" for one in launches):
+        return "nothing that was measured counts"
+    return "there was no time for a launch of both sides"

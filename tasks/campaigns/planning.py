@@ -52,12 +52,14 @@ class PlannedCell:
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """What measuring would take: seconds of one worker, and GPU-hours of those cells that use GPUs. Dollars are (low,
-    high) of those cells whose hardware has a price; None where none has."""
+    high) of those cells whose hardware has a price; None where none has. `most_seconds` is where every rate below the
+    ceiling takes all of the time that certifying its limits may."""
 
     cells: int
     seconds: float
     gpu_hours: float
     usd: tuple[float, float] | None = None
+    most_seconds: float = 0.0
 
     def body(self) -> dict[str, Any]:
         """For JSON."""
@@ -152,7 +154,9 @@ def _planned(cell: Cell, is_due: bool, campaign: Campaign) -> PlannedCell:
     return PlannedCell(cell, result.state.value, reason, *told)  # type: ignore[arg-type]
 
 
-def estimate(planned: Iterable[PlannedCell], plan: LoadPlan, prices: Mapping[str, float] | None = None) -> Estimate:
+def estimate(
+    planned: Iterable[PlannedCell], plan: LoadPlan, prices: Mapping[str, float] | None = None, *, slos: int = 0
+) -> Estimate:
     """A rough one, before anything is known of the speed: each point takes its least time and half as much again.
     `prices` are a person's own, in dollars an hour by hardware; the catalog's stand behind them."""
     cells = [p.cell for p in planned if p.state == "to measure"]
@@ -165,7 +169,18 @@ def estimate(planned: Iterable[PlannedCell], plan: LoadPlan, prices: Mapping[str
     hours = seconds_per_cell / 3600
     usd = (hours * sum(price.low for price in paid), hours * sum(price.high for price in paid)) if paid else None
     seconds = seconds_per_cell * len(cells) + SECONDS_PER_LAUNCH * launches
-    return Estimate(len(cells), seconds, gpu_seconds / 3600, usd)
+    longer = _seconds_to_certify(plan) * plan.launches * len(cells) if slos else 0.0
+    return Estimate(len(cells), seconds, gpu_seconds / 3600, usd, seconds + longer)
+
+
+def _seconds_to_certify(plan: LoadPlan) -> float:
+    """The most by which the rates below the ceiling are looked at longer than `seconds_on_a_launch` says. A search for
+    capacities has a budget of its own."""
+    if plan.ramp is not None or plan.ladder is not None or plan.capacity is not None:
+        return 0.0
+    fractions = plan.open_loop.fractions
+    below = plan.open_loop.points if fractions is None else sum(fraction <= 1 for fraction in fractions)
+    return max(0.0, plan.max_seconds - 1.5 * plan.min_seconds) * below * len(plan.open_loop.arrivals)
 
 
 def seconds_on_a_launch(plan: LoadPlan) -> float:

@@ -191,7 +191,7 @@ def _next(one: Standing) -> str:
     if one.level:
         return f"level with {', '.join(one.name(cell) for cell in one.level)}"
     if best is None or second is None:
-        return "nothing else measured"
+        return "no other has a valid figure"
     return f"{best.headlines['saturation_rps'] / second.headlines['saturation_rps']:.2f} × {one.name(second)}"
 
 

@@ -70,7 +70,7 @@ def _best_row(row: Row) -> list[str | Text]:
 def _against(row: Row) -> str:
     """How sure it is that the best is the best."""
     if row["compared"] == 1:
-        return "nothing else measured"
+        return "no other has a valid figure"
     level = f"level with {', '.join(row['level_with'])}" if row["level_with"] else ""
     ratio = f"{row['times_runner_up']:.2f} × {row['runner_up']}" if row["runner_up"] else ""
     return "; ".join(filter(None, (level, ratio)))

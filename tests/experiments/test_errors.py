@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from experiments.errors import InputError, LaunchError, Problem, ServerDied, hidden_stop
+from experiments.errors import SETUP_STAGES, DynoError, InputError, LaunchError, Problem, ServerDied, hidden_stop
 
 
 def test_an_error_survives_being_pickled() -> None:
@@ -37,3 +37,14 @@ def test_a_stop_is_found_behind_an_exception_that_was_raised_while_it_was_handle
 def test_an_exception_that_hides_nothing_is_no_stop() -> None:
     assert hidden_stop(ServerDied("x")) is None
     assert hidden_stop(None) is None
+
+
+def test_a_stage_that_fails_exits_as_the_error_of_that_stage_does() -> None:
+    errors = [kind for kind in _below(DynoError) if kind.stage]
+    assert {kind.stage for kind in errors} >= {"download", "pull", "launch", "load sweep"}
+    assert {kind.stage for kind in errors if kind.exit_code == 3} - {"publish"} <= SETUP_STAGES
+    assert not {kind.stage for kind in errors if kind.exit_code == 4} & SETUP_STAGES
+
+
+def _below(kind: type[DynoError]) -> list[type[DynoError]]:
+    return [one for child in kind.__subclasses__() for one in (child, *_below(child))]

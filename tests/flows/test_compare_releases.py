@@ -16,7 +16,7 @@ from experiments.schema.order import CellOrder
 from experiments.schema.read import read_experiment
 from experiments.schema.result import Distribution, PointResult, TrialSummary
 from flows import compare_releases
-from flows.comparing import comparison_order, engine_of, settings_of, url_of
+from flows.comparing import comparison_order, engine_of, exit_code_of, settings_of, url_of
 from tasks.campaigns.comparison import Comparison, open_comparison
 from tasks.campaigns.home import Home
 from tasks.campaigns.ledger import Ledger
@@ -168,7 +168,10 @@ def test_a_pilot_that_fails_is_launched_once_more_and_then_told(compared: Callab
     result = compared(machine, looks=(2,))
     assert [arm for _, arm, _ in machine.made] == ["pilot"] * 4  # two of each of two systems
     told = "4 of 4 launches failed, the last (pilot) at load sweep: it died"
-    assert (result.verdict, result.reason) == ("undecided", f"no figure could be compared: {told}")
+    assert (result.verdict, result.reason) == ("void", f"no figure could be compared: {told}")
+    assert exit_code_of(result) == 4
+    never_ran = [one.model_copy(update={"stage": "launch"}) for one in result.launches]
+    assert exit_code_of(result.model_copy(update={"launches": tuple(never_ran)})) == 3
 
 
 def test_a_candidate_that_does_not_run_is_a_regression_after_two_tries(
@@ -303,11 +306,33 @@ def test_canaries_are_remembered_once_a_comparison(compared: Callable[..., Compa
     assert len(lines) == 3
 
 
-def test_a_budget_ends_the_launches_and_leaves_the_rest_undecided(compared: Callable[..., ComparisonResult]) -> None:
+def test_a_comparison_whose_baseline_ran_for_the_pilot_alone_is_void_with_its_cause(
+    compared: Callable[..., ComparisonResult],
+) -> None:
+    machine = Machine(effect={}, noise=0.002)
+    measure = machine.measure
+
+    def broken(ledger: Ledger, cells: object, whose: LaunchResult, **more: object) -> LaunchResult:
+        done = measure(ledger, cells, whose, **more)  # type: ignore[arg-type]
+        lost = {"cause": "the port is taken", "stage": "launch", "points": {}}
+        return done.model_copy(update=lost) if whose.arm in ("baseline", "canary") else done
+
+    machine.measure = broken  # type: ignore[method-assign]
+    result = compared(machine, looks=(2,))
+    assert result.verdict == "void"
+    assert "8 of 14 launches failed" in result.reason
+    assert "the port is taken" in result.reason
+    assert exit_code_of(result) == 4
+    assert {one.verdict for one in result.cells} <= {"undecided"}
+
+
+def test_a_budget_that_leaves_no_time_for_both_sides_is_no_verdict(compared: Callable[..., ComparisonResult]) -> None:
     machine = Machine(effect={})
     result = compared(machine, budget_s=1e-9)
     assert machine.made == []
-    assert (result.verdict, result.reason) == ("undecided", "no figure could be compared")
+    told = "no figure could be compared: there was no time for a launch of both sides"
+    assert (result.verdict, result.reason) == ("void", told)
+    assert exit_code_of(result) == 4
 
 
 def test_a_comparison_on_disk_is_whole_or_absent(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """The search, on servers whose capacity is known: what it certifies and refutes is true, within its budget."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from engine_adapters import ADAPTERS
 from experiments.schema.load import CapacitySearch, LoadPlan, OpenLoop, Poisson
+from experiments.schema.read import read_experiment
 from experiments.schema.slo import SLO, parse_slo
 from tasks.analysis.cell import summarize_cell
 from tasks.analysis.goodput import judge
@@ -114,3 +117,18 @@ def test_a_search_that_another_launch_left_open_begins_anew_and_one_that_it_fini
         [*cut, *(look.model_copy(update={"launch": 2}) for look in looks[:1])], slos=[slo], plan=plan
     )
     assert any("launches 1, 2" in reason for reason in mixed.reasons)
+
+
+def test_the_quickstart_certifies_its_limits_on_a_quiet_machine_within_four_minutes() -> None:
+    """Two servers of 44 ms: about as fast as what it measures. A certificate may be missed by chance, never wrong."""
+    quickstart = read_experiment(Path("experiments/quickstart.yaml"), ADAPTERS)
+    server, cells = Queue(2, 0.044), len(list(quickstart.cells()))
+    truth = [true_capacity(server, slo) for slo in quickstart.slos]
+    certified = []
+    for seed in range(4):
+        points = swept(server, quickstart.load_plan, quickstart.slos, seed)
+        assert cells * sum(point.summary.window_s for point in points) < 240
+        found = summarize_cell(points, slos=quickstart.slos, plan=quickstart.load_plan).capacities
+        certified += [(one.certified_rps, most) for one, most in zip(found, truth, strict=True) if one.certified_rps]
+    assert len(certified) >= 6
+    assert all(rate <= most for rate, most in certified)

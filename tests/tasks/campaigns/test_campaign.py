@@ -7,6 +7,7 @@ import pytest
 
 from experiments.schema.experiment import Experiment
 from experiments.schema.failure import FailureClass
+from experiments.schema.load import CapacitySearch, LoadPlan, OpenLoopPoints
 from experiments.schema.result import CellResult, CellState
 from experiments.schema.variant import Quantization, Variant
 from experiments.schema.workload import Workload
@@ -139,6 +140,18 @@ def test_an_estimate_counts_launches_and_cells(experiment: Experiment, tmp_path:
     assert takes.cells == 2
     assert takes.seconds == 2 * 1.5 * 3 * (points + 2) + 2 * 5
     assert takes.gpu_hours == 0
+    assert takes.most_seconds == takes.seconds
+
+
+def test_limits_to_certify_may_take_each_rate_below_the_ceiling_its_longest(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    plan = LoadPlan(min_seconds=2, max_seconds=20, open_loop=OpenLoopPoints(fractions=(0.4, 0.9, 1.1)))
+    cells = plan_cells(experiment, open_campaign(tmp_path, "e"))
+    takes = estimate(cells, plan, slos=1)
+    assert takes.most_seconds - takes.seconds == 2 * 2 * (20 - 3)  # cells, rates, and what is counted already
+    searched = plan.model_copy(update={"capacity": CapacitySearch()})
+    assert estimate(cells, searched, slos=1).most_seconds == estimate(cells, searched).seconds
 
 
 def hold(root: str, entered: "multiprocessing.synchronize.Event", leave: "multiprocessing.synchronize.Event") -> None:
