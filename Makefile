@@ -34,7 +34,7 @@ test: .venv/.dev lint types  ## lint, types, layers, unit, contract and end-to-e
 
 test-engines: export DYNO_TEST_ENVIRONMENTS ?= $(CURDIR)/.dyno/environments
 test-engines: .venv/.dev  ## every real CPU engine and quantizer in an environment of its own (11 GB, kept in .dyno; half an hour at first)
-	$(BIN)/pytest tests/engines tests/tasks/serving -m "engine or engines"
+	$(BIN)/pytest tests/engines tests/tasks/serving tests/flows -m "engine or engines"
 
 .venv/.browser: .venv/.dev requirements/browser.lock
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/browser.lock

@@ -13,7 +13,7 @@ from tasks.serving.lease import leases
 from tests.fake_engine import FakeEngine
 from tests.flows.test_end_to_end import Store, is_engine, new_store, processes_of, until
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.engines]
 
 EXPERIMENT = """
 models: [{name: tiny, source: {kind: synthetic, vocab_size: 2048, intermediate_size: 512, layers: 2}}]

@@ -70,7 +70,7 @@ GOOD = (
     *("flaky", "miscounts", "late", "drifts"),  # of which the first request is answered as by any other
     *("usage-in-finish", "usage-in-every", "token-ids", "empty-deltas", "length-framed", "close-framed", "trailers"),
     *("interim", "slow-headers", "closes-idle", "bos", "template", "tokenizes", "counts-characters", "counts-oddly"),
-    *("refuses-ids", "refuses-unknown", "one-prompt-an-id", "steady", "says-which", "context-30"),
+    *("refuses-ids", "refuses-unknown", "one-prompt-an-id", "steady", "slower", "says-which", "context-30"),
 )
 CHAT_ONLY = ("reasoning", "reasoning-content", "tool-calls")
 MERGED = ("merged",)
