@@ -26,7 +26,7 @@ help:  ## what can be made
 
 install: .venv/.runtime  ## .venv with the locked dependencies and the command dyno
 
-quickstart: install  ## the whole pipeline on this machine's CPU: three to four minutes of measuring
+quickstart: install  ## the whole pipeline on this machine's CPU: four minutes of measuring
 	$(BIN)/dyno run experiments/quickstart.yaml
 
 test: .venv/.dev lint types  ## lint, types, layers, unit, contract and end-to-end tests
