@@ -275,7 +275,8 @@ def _allowed(answer: httpx.Response) -> httpx.Response:
     if answer.status_code in (401, 403):
         raise LaunchError(
             f"{answer.request.url.path} answers http {answer.status_code}: the server asks for another API key; "
-            "`api_key_env` of an engine `endpoint` names the environment variable that holds it"
+            "`api_key_env` of an engine `endpoint` names the environment variable that holds it",
+            failure_class=FailureClass.BAD_FLAG,
         )
     return answer
 
