@@ -20,7 +20,7 @@ def analyse(measured: CellResult, slos: tuple[SLO, ...], plan: LoadPlan) -> Cell
     """Adds to what was measured its headlines, capacities, grade, the state that follows from its validity, bounds and
     cost."""
     judged = judge_cell(measured, slos, plan)
-    result = of_a_stand_in(judged) if judged.variant.stand_in else weighed(judged)
+    result = weighed(of_a_stand_in(judged) if judged.variant.stand_in else judged)
     if result.state == CellState.MEASURED:
         log.info("%s: grade %s", result.workload.name, result.grade)
     else:

@@ -12,7 +12,9 @@ from tasks.analysis.cost import with_cost
 
 def weighed(cell: CellResult) -> CellResult:
     """With what the hardware would allow and what the tokens cost, from what the result has on record, the catalog and
-    the person's prices."""
+    the person's prices. What a stand-in answered is worth nothing."""
+    if cell.variant.stand_in:
+        return cell
     hardware = Hardware.model_validate(catalog("hardware").get(cell.variant.hardware) or _unknown(cell))
     bandwidth = cell.provenance.get("machine", {}).get("memory_bandwidth", [])
     return with_cost(with_bounds(cell, hardware, config=_config(cell), bandwidth=bandwidth), hardware, own_prices())

@@ -44,6 +44,11 @@ def test_what_is_not_on_record_has_a_reason(variant: Variant) -> None:
     assert "no price per hour" in found.cost.reasons["cost"]
 
 
+def test_what_a_stand_in_answered_has_neither_bound_nor_cost(variant: Variant) -> None:
+    pretended = cell(variant.model_copy(update={"stand_in": True}))
+    assert weighed(pretended) == pretended
+
+
 def test_the_persons_prices_count(variant: Variant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "prices.yaml").write_text("cpu: 0.5\n")
     monkeypatch.setenv("DYNO_PRICES", str(tmp_path / "prices.yaml"))
