@@ -58,6 +58,12 @@ def watch(
             return
 
 
+def this_run_is_cancelled() -> bool:
+    """Whether someone cancelled the run that a worker started this process for; False without a worker."""
+    run_id = os.environ.get("PREFECT__FLOW_RUN_ID")
+    return run_id is not None and _is_cancelled(UUID(run_id))
+
+
 def _is_cancelled(run_id: UUID) -> bool:
     """False too where the server does not say."""
     try:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
@@ -19,9 +18,12 @@ from flows.announcing import announce_verdict
 from flows.cancelling import ended_when_cancelled
 from flows.comparing import comparison_order, run_comparison
 from flows.fleet import fleet_experiments
+from flows.hosts import alone_on_host
+from flows.measure_on_worker import tell_mlflow
 from tasks.campaigns.campaign import all_results
-from tasks.campaigns.comparison import all_comparisons
+from tasks.campaigns.comparison import Comparison, all_comparisons
 from tasks.campaigns.home import Home, open_home
+from tasks.serving.lease import reap
 from tasks.serving.parent_death import end_with_worker
 from tasks.show_results import link_mlflow
 from tasks.track import tracking_store
@@ -45,6 +47,8 @@ def engine_release(request: ReleaseRequest) -> State[Any]:
     """
     end_with_worker()
     home = open_home().make()
+    for what in reap(home.leases):
+        log.warning("ended %s, which a run that was killed had left", what)
     naming = [one for one in fleet_experiments(request.experiments) if request.engine in _engines(one)]
     if not naming:
         return Completed(message=f"none of the experiments names {request.engine}: nothing is compared")
@@ -65,28 +69,36 @@ def _engines(experiment: Experiment) -> set[str]:
 
 
 def _compared(experiment: Experiment, request: ReleaseRequest, home: Home) -> str:
-    """The verdict; that of an earlier run of this very comparison where there is one: a release is judged once."""
+    """The verdict; that of an earlier run of this very comparison, on any host, where there is one: a release is judged
+    once. It is announced in any case: who judged may have died before, and the server takes an event once."""
     baseline = baseline_version(_measured(experiment, request.engine, home), request)
-    known = _known(home, experiment, request, baseline)
-    result = known or run_comparison(
-        comparison_order(
-            experiment,
-            engine=request.engine,
-            baseline={"engine_version": baseline},
-            candidate={"engine_version": request.version},
-            looks=(request.launches, request.launches * 3 // 2, request.launches * 2),
-            margin=request.margin,
-            canary=request.canary,
-            budget_s=60 * request.budget_minutes if request.budget_minutes is not None else None,
-            home=home.root,
-        )
-    )
+    result = _known(home, experiment, request, baseline) or _judged(experiment, request, baseline, home)
     _show(result, home)
-    if known is None:
-        announce_verdict(result)
+    announce_verdict(result)
     if result.verdict is ChangeVerdict.VOID:
         raise DynoError(f"the comparison is void: {result.reason}")
     return f"{result.verdict.value} ({baseline} to {request.version})"
+
+
+def _judged(experiment: Experiment, request: ReleaseRequest, baseline: str, home: Home) -> ComparisonResult:
+    """Compared now, alone on this host, and told to MLflow: also of what could not be told when it was known."""
+    order = comparison_order(
+        experiment,
+        engine=request.engine,
+        baseline={"engine_version": baseline},
+        candidate={"engine_version": request.version},
+        looks=(request.launches, request.launches * 3 // 2, request.launches * 2),
+        margin=request.margin,
+        canary=request.canary,
+        budget_s=60 * request.budget_minutes if request.budget_minutes is not None else None,
+        home=home.root,
+    )
+    with alone_on_host(order.systems[0].baseline):
+        result = run_comparison(order)
+    if result.mlflow_run_id:
+        return result
+    tell_mlflow(home, {})
+    return Comparison(home.comparisons / result.id).result() or result
 
 
 def baseline_version(measured: Iterable[str], request: ReleaseRequest) -> str:
@@ -121,6 +133,15 @@ def _measured(experiment: Experiment, engine: str, home: Home) -> set[str]:
 
 
 def _known(home: Home, experiment: Experiment, request: ReleaseRequest, baseline: str) -> ComparisonResult | None:
+    """In MLflow, else in this store, whose last comparison may not have reached it."""
+    try:
+        told = tracking_store(home).known_comparison(
+            experiment.name, engine=request.engine, from_version=baseline, to_version=request.version
+        )
+        if told is not None:
+            return told
+    except PublishError as error:
+        log.warning("%s", error)
     wanted = (experiment.name, request.engine, baseline, request.version)
     for one in reversed(all_comparisons(home.comparisons)):
         found = (one.experiment, one.engine, one.from_version, one.to_version)
@@ -135,4 +156,4 @@ def _show(result: ComparisonResult, home: Home) -> None:
             link_mlflow(home, result.mlflow_run_id, key="mlflow-comparison")
         except PublishError as error:
             log.warning("%s", error)
-    log.info("%s: %s: %s; %s", result.id, result.verdict.value, result.reason, Path(home.comparisons / result.id))
+    log.info("%s: %s: %s", result.id, result.verdict.value, result.reason)

@@ -15,15 +15,16 @@ from prefect.client.schemas.filters import (
     WorkPoolFilter,
     WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelled
+from prefect.states import Cancelled, Cancelling
 from prefect.variables import Variable
 
 from experiments.errors import InputError
 from experiments.redaction import redacted
 from experiments.schema.order import ExperimentOrder, VariantOrder
+from flows.cancelling import this_run_is_cancelled
 from flows.hosts import HOST_PREFIX, weights_variable
 from tasks.campaigns.dispatch import GONE, Dispatch, asked_id, next_step
 from tasks.campaigns.placement import placed, weights_id
@@ -34,6 +35,7 @@ MEASURE = "measure-variant"
 """What the names of deployments begin with that measure one variant: one deployment a pool."""
 
 POLL_S = 2.0
+PAGE = 200
 
 
 def deployment_in(pool: str) -> UUID:
@@ -52,11 +54,28 @@ def deployment_in(pool: str) -> UUID:
 
 def fan_out(run: ExperimentOrder, pool: str, *, attempts: int, before: dict[str, str]) -> dict[str, str]:
     """Returns when each variant's run has ended: by variant id the reason why nothing came of it, where so. `before`
-    are the ends of the results by cell that are to be replaced."""
+    are the ends of the results by cell that are to be replaced. Where this run is cancelled, so are those that it
+    sent; where it is ended otherwise they go on, and who runs it again finds them."""
     deployment = deployment_in(pool)
+    open_: list[Dispatch] = []
     with get_client(sync_client=True) as client:
-        sent = [_sent(deployment, run, one, past=True) for one in _dispatches(client, run, pool, before)]
-        return _waited_for(client, deployment, run, pool, sent, attempts)
+        try:
+            for one in _dispatches(client, run, pool, before):
+                open_.append(_sent(deployment, run, one, past=True))
+            return _waited_for(client, deployment, run, pool, open_, attempts)
+        except BaseException:
+            if this_run_is_cancelled():
+                _cancel(client, open_)
+            raise
+
+
+def _cancel(client: SyncPrefectClient, dispatches: Sequence[Dispatch]) -> None:
+    """Those that a worker has started end in its own time; the others never start."""
+    log.warning("cancelled: so are the %d runs that were sent and have not ended", len(dispatches))
+    for one in _read(client, [UUID(one.run_id) for one in dispatches]).values():
+        if one.state is not None and not one.state.is_final():
+            is_there = one.state.type in (StateType.RUNNING, StateType.PENDING)
+            client.set_flow_run_state(one.id, Cancelling() if is_there else Cancelled(), force=not is_there)
 
 
 def check_pool(pool: str, orders: Sequence[VariantOrder]) -> None:
@@ -136,14 +155,15 @@ def _waited_for(
     deployment: UUID,
     run: ExperimentOrder,
     pool: str,
-    open_: Sequence[Dispatch],
+    open_: list[Dispatch],
     attempts: int,
 ) -> dict[str, str]:
+    """`open_` is at all times what has not ended."""
     lost: dict[str, str] = {}
     whole, told = len(open_), 0
     progress = create_progress_artifact(0.0, key="progress", description=f"0 of {whole} variants")
     while open_:
-        open_ = _looked_after(client, deployment, run, pool, open_, attempts, lost)
+        open_[:] = _looked_after(client, deployment, run, pool, open_, attempts, lost)
         if (ended := whole - len(open_)) != told:
             told = ended
             update_progress_artifact(
@@ -164,8 +184,7 @@ def _looked_after(
     lost: dict[str, str],
 ) -> list[Dispatch]:
     """Those that are still open; what was lost is added, and what crashed is sent again."""
-    wanted = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(one.run_id) for one in open_]))
-    found = {str(one.id): one for one in client.read_flow_runs(flow_run_filter=wanted, limit=200)}
+    found = _read(client, [UUID(one.run_id) for one in open_])
     hosts = online_hosts(client, pool)
     left: list[Dispatch] = []
     for one in open_:
@@ -181,6 +200,15 @@ def _looked_after(
         elif step == "lost":
             lost[one.order.variant.id] = _words(run_now)
     return left
+
+
+def _read(client: SyncPrefectClient, ids: Sequence[UUID]) -> dict[str, FlowRun]:
+    """By id, in pages: the server gives no more than PAGE runs at a time."""
+    found: dict[str, FlowRun] = {}
+    for first in range(0, len(ids), PAGE):
+        wanted = FlowRunFilter(id=FlowRunFilterId(any_=list(ids[first : first + PAGE])))
+        found |= {str(one.id): one for one in client.read_flow_runs(flow_run_filter=wanted, limit=PAGE)}
+    return found
 
 
 def _step_of(run: FlowRun, host_is_there: bool, tries_left: int) -> str:

@@ -11,6 +11,7 @@ from prefect.states import Completed, Failed
 
 from experiments.errors import EXIT_OK
 from experiments.schema.requests import MatrixRequest
+from flows.cancelling import ended_when_cancelled
 from flows.fleet import fleet_experiments
 from flows.invocation import measure_in_pool
 from tasks.campaigns.home import open_home
@@ -36,12 +37,13 @@ def full_matrix(request: MatrixRequest = EVERYTHING) -> State[Any]:
         request: what is measured, and where
     """
     home, bad = open_home().make(), []
-    for experiment in fleet_experiments(request.experiments):
-        campaign = slot_campaign(home.campaigns, experiment.name, _slot())
-        planned = plan_cells(experiment, campaign)
-        log.info("%s: campaign %s", experiment.name, campaign.name)
-        if measure_in_pool(experiment, campaign, planned, request.pool, attempts=request.attempts) != EXIT_OK:
-            bad.append(campaign.name)
+    with ended_when_cancelled():
+        for experiment in fleet_experiments(request.experiments):
+            campaign = slot_campaign(home.campaigns, experiment.name, _slot())
+            planned = plan_cells(experiment, campaign)
+            log.info("%s: campaign %s", experiment.name, campaign.name)
+            if measure_in_pool(experiment, campaign, planned, request.pool, attempts=request.attempts) != EXIT_OK:
+                bad.append(campaign.name)
     if bad:
         return Failed(message=f"cells failed in {', '.join(bad)}; retry-failed takes those that may pass")
     return Completed(message="all is measured")

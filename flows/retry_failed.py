@@ -12,6 +12,7 @@ from prefect.states import Completed, Failed
 from experiments.errors import EXIT_OK
 from experiments.schema.experiment import Experiment
 from experiments.schema.requests import RetryRequest
+from flows.cancelling import ended_when_cancelled
 from flows.fleet import fleet_experiments
 from flows.invocation import POOL_ATTEMPTS, measure_in_pool
 from tasks.campaigns.campaign import Campaign
@@ -57,7 +58,8 @@ def _retried(experiment: Experiment, campaign: Campaign, due: set[str], request:
     count_retries(campaign, due)
     planned = plan_cells(experiment, campaign, retry="what may pass")
     log.info("%s: retrying %d cells", campaign.name, len(due))
-    return measure_in_pool(experiment, campaign, planned, request.pool, attempts=POOL_ATTEMPTS, only=due)
+    with ended_when_cancelled():
+        return measure_in_pool(experiment, campaign, planned, request.pool, attempts=POOL_ATTEMPTS, only=due)
 
 
 def _row(one: Retried, campaign: Campaign, *, is_due: bool) -> dict[str, object]:

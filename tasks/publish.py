@@ -11,6 +11,7 @@ from experiments.schema.order import ExperimentOrder
 from experiments.schema.result import CellResult, CellState
 from tasks.campaigns.campaign import Campaign, all_campaigns
 from tasks.campaigns.home import Home
+from tasks.publish_comparison import sync_comparisons
 from tasks.reporting.report import write_report
 from tasks.score import with_quality
 from tasks.timelines import cell_timelines
@@ -85,8 +86,8 @@ def close_invocation(
 
 
 def sync(home: Home, parents: Mapping[str, str] = MappingProxyType({})) -> int:
-    """Tells MLflow of every result that it does not know yet, and returns how many those were. `parents` are the runs
-    of invocations by campaign, where they are known.
+    """Tells MLflow of every result and comparison that it does not know yet, and returns how many those were. `parents`
+    are the runs of invocations by campaign, where they are known.
 
     Raises PublishError where it is out of reach."""
     waiting = [
@@ -98,7 +99,7 @@ def sync(home: Home, parents: Mapping[str, str] = MappingProxyType({})) -> int:
     for campaign, result in waiting:
         publish_cell(result, home, campaign, parents.get(campaign.name, ""))
         log.info("%s: %s on %s", campaign.name, result.variant.label, result.workload.name)
-    return len(waiting)
+    return len(waiting) + sync_comparisons(home)
 
 
 def _tracked(result: CellResult, home: Home, campaign: Campaign, invocation_run_id: str) -> CellResult:

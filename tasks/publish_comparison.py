@@ -21,16 +21,44 @@ def publish_comparison(
     result: ComparisonResult, order: ComparisonOrder, comparison: Comparison, home: Home
 ) -> ComparisonResult:
     """With the id of its MLflow run; without, and with a warning, where MLflow is out of reach."""
-    report = comparison.folder / "report.md"
-    write_text(report, markdown_report(result))
+    write_text(_report(comparison), markdown_report(result))
     comparison.save_result(result)
-    files = {"report.md": report, "comparison.json": comparison.result_file, "order.json": comparison.order_file}
     try:
-        run_id = tracking_store(home).publish_comparison(result, config=order.model_dump(mode="json"), files=files)
+        return _published(result, order, comparison, home)
     except PublishError as error:
         log.warning("%s", error)
         return result
+
+
+def sync_comparisons(home: Home) -> int:
+    """Tells MLflow of every comparison that has ended and that it does not know; how many those were. Raises
+    PublishError."""
+    waiting = [
+        (comparison, result, order)
+        for folder in sorted(home.comparisons.glob("*"))
+        for comparison in [Comparison(folder)]
+        if (result := comparison.result()) is not None
+        and result.ended_at
+        and not result.mlflow_run_id
+        and (order := comparison.order()) is not None
+    ]
+    for comparison, result, order in waiting:
+        comparison.save_result(_published(result, order, comparison, home))
+        log.info("comparison %s", comparison.id)
+    return len(waiting)
+
+
+def _published(
+    result: ComparisonResult, order: ComparisonOrder, comparison: Comparison, home: Home
+) -> ComparisonResult:
+    found = {"report.md": _report(comparison), "comparison.json": comparison.result_file}
+    files = {name: path for name, path in found.items() if path.exists()} | {"order.json": comparison.order_file}
+    run_id = tracking_store(home).publish_comparison(result, config=order.model_dump(mode="json"), files=files)
     return result.model_copy(update={"mlflow_run_id": run_id})
+
+
+def _report(comparison: Comparison) -> Path:
+    return comparison.folder / "report.md"
 
 
 def write_text(path: Path, text: str) -> None:

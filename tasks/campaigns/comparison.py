@@ -43,6 +43,13 @@ class Comparison:
         """Written after each look."""
         return self.folder / "comparison.json"
 
+    def order(self) -> ComparisonOrder | None:
+        """None where there is none that this version can read."""
+        try:
+            return ComparisonOrder.model_validate_json(self.order_file.read_bytes())
+        except (OSError, ValidationError):
+            return None
+
     def launches(self) -> list[LaunchResult]:
         """Those that are whole, in order."""
         files = sorted((self.folder / "launches").glob("*.json"))

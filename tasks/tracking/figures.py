@@ -216,6 +216,7 @@ def tags(cell: CellResult) -> dict[str, str]:
         "stage": cell.stage,
         "failure_class": cell.failure_class or "",
         "dyno.cause": cell.cause,
+        "dyno.ended_at": cell.ended_at,
         "dyno.reasons": "; ".join(cell.reasons),
         "engine": variant.engine_name,
         "stand_in": "true" if variant.stand_in else "",

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 
 from experiments.errors import PublishError
 from experiments.redaction import redacted
-from experiments.schema.comparison import ComparisonResult
+from experiments.schema.comparison import ChangeVerdict, ComparisonResult
 from experiments.schema.result import CellResult
 from tasks.tracking.comparison_figures import comparison_metrics, comparison_name, comparison_tags
 from tasks.tracking.description import cell_description
@@ -127,12 +128,14 @@ class TrackingStore:
 
         `files` go to both, `records` and `series` to the cell's alone, which its launches name: the key is the artifact
         path, the value a file or a folder. A cell that was published under another invocation stays there; this
-        invocation lists it.
+        invocation lists it. Stores count their launches each for itself: the flow run tells those of two hosts apart.
+        Where another host measured the cell later and its result is there, that stays, and only the launch is added.
         """
         with self._publishing(f"take the cell {cell.cell_id}"):
             experiment_id = self._experiment_id(cell.experiment)
             is_cell = {"dyno.kind": "cell", "dyno.cell_id": cell.cell_id, "dyno.campaign": cell.campaign}
             is_launch = {**is_cell, "dyno.kind": "launch", "dyno.launch": str(cell.launch)}
+            is_launch |= {"prefect.flow_run_id": cell.prefect_run_id} if cell.prefect_run_id else {}
             with self._locked():
                 cell_run = self._find_or_create(experiment_id, is_cell, invocation_run_id, run_name(cell), cell)
                 launch_name = f"launch {cell.launch}"
@@ -141,6 +144,8 @@ class TrackingStore:
             self._log_input((launch_run, cell_run), published)
             own = {"dyno.records": f"points/ of run {cell_run}"}
             self._publish(launch_run, published, files or {}, own | dict(extra_tags or {}))
+            if self._has_later(cell_run, cell):
+                return cell_run
             self._log_series(cell_run, series or {})
             self._publish(cell_run, published, {**(files or {}), **(records or {})}, extra_tags or {})
             return cell_run
@@ -207,6 +212,26 @@ class TrackingStore:
             query = f"tags.`dyno.kind` = 'cell' and tags.`dyno.state` = 'measured' and tags.engine = '{engine}'"
             runs = client.search_runs([found.experiment_id], query, max_results=1000) if found else []
         return frozenset(str(run.data.tags["engine_version"]) for run in runs)
+
+    def known_comparison(
+        self, experiment: str, *, engine: str, from_version: str, to_version: str
+    ) -> ComparisonResult | None:
+        """The latest verdict that any host has published of these two releases; None where there is none, or this
+        version cannot read it."""
+        with self._publishing("say what was compared"):
+            client = self._open()
+            found = client.get_experiment_by_name(experiment)
+            wanted = {"dyno.kind": "comparison", "engine": engine, "from": from_version, "to": to_version}
+            query = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in wanted.items())
+            query += f" and tags.verdict != '{ChangeVerdict.VOID.value}'"
+            newest = ["attributes.start_time DESC"]
+            runs = client.search_runs([found.experiment_id], query, max_results=1, order_by=newest) if found else []
+            if not runs:
+                return None
+            run_id = str(runs[0].info.run_id)
+            with tempfile.TemporaryDirectory(prefix="dyno-comparison-") as folder:
+                client.download_artifacts(run_id, "comparison.json", folder)
+                return _fetched_comparison(Path(folder) / "comparison.json", run_id)
 
     def tag_run(self, run_id: str, values: Mapping[str, str]) -> None:
         """Adds what became known later, such as prefect.flow_run_id."""
@@ -313,6 +338,10 @@ class TrackingStore:
         run = client.create_run(experiment_id, start_time=_ms(started_at), tags=known, run_name=name)
         return str(run.info.run_id)
 
+    def _has_later(self, run_id: str, cell: CellResult) -> bool:
+        known = self._open().get_run(run_id).data.tags.get("dyno.ended_at", "")
+        return bool(known and cell.ended_at) and datetime.fromisoformat(known) > datetime.fromisoformat(cell.ended_at)
+
     def _publish(self, run_id: str, cell: CellResult, files: Mapping[str, Path], extra_tags: Mapping[str, str]) -> None:
         client = self._open()
         self._log_params(run_id, comparable_params(cell))
@@ -374,6 +403,14 @@ def _fetched(file: Path, run_id: str) -> CellResult | None:
         return CellResult.model_validate_json(file.read_bytes()).model_copy(update={"mlflow_run_id": run_id})
     except (OSError, ValidationError):
         return None
+
+
+def _fetched_comparison(file: Path, run_id: str) -> ComparisonResult | None:
+    try:
+        result = ComparisonResult.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return result.model_copy(update={"mlflow_run_id": run_id})
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,9 +121,9 @@ class Stack:
         return [{tag["key"]: tag["value"] for tag in run["data"]["tags"]} | run["info"] for run in runs]
 
 
-def results(store: Path, experiment: str, campaign: int = 1) -> dict[str, dict[str, Any]]:
-    """What a store has of a campaign, by cell."""
-    files = (store / "campaigns" / experiment / str(campaign)).glob("*/cell.json")
+def results(store: Path, experiment: str) -> dict[str, dict[str, Any]]:
+    """What a store has of the one campaign of an experiment, by cell."""
+    files = (store / "campaigns" / experiment).glob("*/*/cell.json")
     return {body["cell_id"]: body for body in (json.loads(file.read_text()) for file in files)}
 
 

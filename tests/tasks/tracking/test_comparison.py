@@ -83,3 +83,20 @@ def test_its_report_and_its_launches_lie_beside_it_and_publishing_again_changes_
     assert files["report.md"].read_text() == "# what came of it\n"
     assert json.loads(files["comparison.json"].read_text())["launches"][0]["arm"] == "baseline"
     assert "very-secret-word" not in files["comparison.json"].read_text()
+
+
+def test_what_any_host_has_judged_is_known_unless_it_was_void(
+    store: TrackingStore, compared: ComparisonResult, tmp_path: Path
+) -> None:
+    asked = {"engine": "llama_cpp", "from_version": "1", "to_version": "2"}
+    assert store.known_comparison("quickstart", **asked) is None
+    void = {"id": "llama_cpp-1-2-abc-2", "verdict": ChangeVerdict.VOID, "started_at": "2026-11-21T11:00:00+00:00"}
+    published(store, compared.model_copy(update=void), tmp_path)
+    assert store.known_comparison("quickstart", **asked) is None
+    run = published(store, compared, tmp_path)
+    found = store.known_comparison("quickstart", **asked)
+    assert found is not None
+    assert (found.id, found.verdict, found.cells) == (compared.id, compared.verdict, compared.cells)
+    assert found.mlflow_run_id == run.info.run_id
+    assert store.known_comparison("quickstart", **asked | {"to_version": "3"}) is None
+    assert store.known_comparison("another", **asked) is None

@@ -230,6 +230,20 @@ def test_another_launch_is_another_child_and_another_campaign_another_cell(
     assert sorted(run.data.tags["dyno.launch"] for run in runs(store, "launch")) == ["1", "1", "2"]
 
 
+def test_the_first_launches_of_two_hosts_are_two_and_the_later_result_stays_whoever_comes_last(
+    store: TrackingStore, cell: MakeCell
+) -> None:
+    """Each host counts its own launches; one whose MLflow was away publishes after the one that measured again."""
+    early = cell(state=CellState.FAILED, points=(), headlines={}, cause="oom", prefect_run_id="on-a")
+    later = cell(prefect_run_id="on-b", ended_at="2026-11-21T11:05:00+00:00")
+    run_id = store.publish_cell(later)
+    assert store.publish_cell(early) == run_id
+    (found,) = runs(store, "cell")
+    assert (found.info.status, found.data.tags["dyno.state"]) == ("FINISHED", "measured")
+    launches = {run.data.tags["prefect.flow_run_id"]: run.info.status for run in runs(store, "launch")}
+    assert launches == {"on-a": "FAILED", "on-b": "FINISHED"}
+
+
 @pytest.mark.parametrize(
     ("state", "status"),
     [("measured", "FINISHED"), ("invalid", "FINISHED"), ("unsupported", "FINISHED"), ("failed", "FAILED"),
