@@ -52,8 +52,16 @@ def news(engine: str, found: Sequence[Release], watched: Watched | None, *, prer
     return [News(engine, one, _before(one, candidates, watched)) for one in fresh]
 
 
-def _before(release: Release, candidates: Sequence[Release], watched: Watched) -> str:
-    known = {Version(version): version for version in watched.known}
+def by_hand(engine: str, version: str, found: Sequence[Release]) -> News | None:
+    """That release as news, whether it is any or not; None where there is none of that version."""
+    release = next((one for one in found if one.version == version), None)
+    return (
+        None if release is None else News(engine, release, _before(release, eligible(found, prereleases=False), None))
+    )
+
+
+def _before(release: Release, candidates: Sequence[Release], watched: Watched | None) -> str:
+    known = [Version(version) for version in watched.known] if watched else []
     older = [one.order for one in candidates if one.order < release.order] + [v for v in known if v < release.order]
     return str(max(older)) if older else ""
 

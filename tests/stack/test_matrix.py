@@ -84,6 +84,16 @@ def test_what_is_scheduled_gets_its_runs(stack: Stack) -> None:
     until(lambda: stack.post("/flow_runs/filter", ask), 150)
 
 
+def test_deployments_that_measure_nothing_run_on_their_workers(stack: Stack) -> None:
+    """The watcher's first look announces nothing."""
+    watched = stack.run("watch-releases", {"request": {"engines": ["llama_cpp"]}})
+    published = stack.run("publish", {"request": {}})
+    for run in (watched, published):
+        stack.ends(run, "COMPLETED")
+    told = {"deployments": {"name": {"any_": ["engine-release"]}}}
+    assert stack.post("/flow_runs/filter", told) == []
+
+
 def test_a_matrix_is_whole_though_a_worker_is_killed_on_the_way(stack: Stack, tmp_path: Path) -> None:
     """On two hosts; the killed host's variant is measured again elsewhere, the supervisor starts its worker again, and
     no cell is in MLflow twice."""
