@@ -16,7 +16,6 @@ Pool = Annotated[
     str, typer.Option(help="measure on the workers of this Prefect work pool (see dyno deploy)", metavar="NAME")
 ]
 PoolTypes = StrEnum("PoolTypes", ["process", "docker", "kubernetes"])
-HEARTBEAT_S = 30
 
 
 def deploy(
@@ -63,6 +62,7 @@ def worker(
     DYNO_HOME, and telling MLFLOW_TRACKING_URI. Variants whose weights are here are offered to it first."""
     _server()
     from experiments.schema.requests import CONTROL_POOL
+    from flows.fleet import HEARTBEAT_S
     from flows.hosts import ensure_queue, host_name
     from tasks.campaigns.home import open_home
 
@@ -70,7 +70,7 @@ def worker(
         os.environ["DYNO_HOST"] = name
     os.environ["DYNO_HOST"] = host_name()
     os.environ["DYNO_HOME"] = str(open_home().make().root)
-    for variable, value in _SETTINGS.items():
+    for variable, value in {**_SETTINGS, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)}.items():
         os.environ.setdefault(variable, value)
     if control:
         shape = ["--pool", CONTROL_POOL, "--name", f"control-{host_name()}"]
@@ -82,7 +82,6 @@ def worker(
 
 
 _SETTINGS = {
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
     "PREFECT_LOGGING_EXTRA_LOGGERS": "dyno",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_WORKER_QUERY_SECONDS": "5",

@@ -15,9 +15,8 @@ from experiments.schema.comparison import ChangeVerdict, ComparisonResult
 from experiments.schema.experiment import Experiment
 from experiments.schema.requests import ReleaseRequest
 from flows.announcing import announce_verdict
-from flows.cancelling import ended_when_cancelled
 from flows.comparing import comparison_order, run_comparison
-from flows.fleet import fleet_experiments
+from flows.fleet import fleet_experiments, minded_by_fleet
 from flows.hosts import alone_on_host
 from flows.measure_on_worker import tell_mlflow
 from tasks.campaigns.campaign import all_results
@@ -53,7 +52,7 @@ def engine_release(request: ReleaseRequest) -> State[Any]:
     if not naming:
         return Completed(message=f"none of the experiments names {request.engine}: nothing is compared")
     verdicts, problems = [], []
-    with ended_when_cancelled():
+    with minded_by_fleet():
         for experiment in naming:
             try:
                 verdicts.append(f"{experiment.name}: {_compared(experiment, request, home)}")

@@ -79,6 +79,7 @@ def test_a_flow_process_that_is_killed_leaves_no_engine(stack: Stack, experiment
             os.kill(pid, number)
     until(lambda: not engines(stack.host(HOST)), 60)
     stack.ends(run, "CRASHED", "FAILED")
+    until(lambda: not stack.unended())
     goes_on(stack, experiment)
     assert nothing_runs(stack.host(HOST))
 
@@ -144,6 +145,7 @@ def test_a_matrix_that_is_cancelled_takes_its_variants_with_it(stack: Stack, exp
     until(lambda: {one["state_type"] for one in stack.post("/flow_runs/filter", sent)} == {"CANCELLED"}, 120)
     assert len(stack.post("/flow_runs/filter", sent)) == 3
     until(lambda: all(nothing_runs(host) for host in hosts), 60)
+    until(lambda: not stack.unended())
 
 
 def test_a_measurement_outlives_a_restart_of_prefects_server(stack: Stack, experiment: Path) -> None:
