@@ -28,7 +28,9 @@ from flows.hosts import ensure_limit, gpu_limit
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "prefect.yaml"
 TEMPLATES = ROOT / "docker"
-FIRST_EXPERIMENTS = ["quickstart"]
+FIRST_EXPERIMENTS = ["release_check", "quickstart"]
+"""Until a person names others: what is over in minutes comes first."""
+
 DEPLOYED = "dyno_deployed"
 """The Prefect variable that holds a hash of what was deployed last: the same is not deployed twice."""
 
