@@ -143,7 +143,7 @@ def test_a_release_is_compared_judged_and_in_mlflow(stack: Stack, tmp_path: Path
     stack.ends(run["id"], "COMPLETED", "FAILED", limit_s=1500)
     told = [one for host in ("host-a", "host-b") for one in comparisons(stack.host(host))]
     (result,) = told
-    assert (result["from_version"], result["to_version"]) == ("2026.9.11063", "2026.10.11549")
+    assert (result["from"], result["to"]) == ("2026.9.11063", "2026.10.11549")
     (tagged,) = stack.runs("released", "comparison")
     assert tagged["dyno.comparison"] == result["id"]
     assert tagged["status"] == "FINISHED"
