@@ -34,6 +34,9 @@ log = logging.getLogger("dyno.pool")
 MEASURE = "measure-variant"
 """What the names of deployments begin with that measure one variant: one deployment a pool."""
 
+NAMED = " · "
+"""Is in each name that says what runs, and in none that Prefect makes up."""
+
 POLL_S = 2.0
 PAGE = 200
 
@@ -147,7 +150,7 @@ def _fields(dispatch: Dispatch) -> dict[str, Any]:
 
 def run_name(run: ExperimentOrder, order: VariantOrder) -> str:
     """What runs, in a line."""
-    return f"{order.variant.label} · {run.experiment}-{run.campaign}"
+    return f"{order.variant.label}{NAMED}{run.experiment}-{run.campaign}"
 
 
 def _waited_for(
