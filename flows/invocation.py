@@ -188,15 +188,20 @@ def _measure_and_conclude(
 
 def _run_flow(order: ExperimentOrder, pool: str = "", attempts: int = POOL_ATTEMPTS) -> bool:
     """Whether the flow says that everything went well."""
+    from prefect import tags
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
+    from flows.fleet import HEARTBEAT_S, TAG
     from flows.run_experiment import run_experiment
     from flows.run_in_pool import run_in_pool
 
-    # The thread that sends heartbeats is joined at the end of each flow run, in steps of a second.
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    # In a fleet an automation waits for heartbeats. The thread that sends them is joined at the end of each flow run,
+    # in steps of a second: a run of one machine does without.
+    heartbeat_s = HEARTBEAT_S if pool else None
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: heartbeat_s}):
         if pool:
-            state = run_in_pool(order, pool, attempts, return_state=True)
+            with tags(TAG):
+                state = run_in_pool(order, pool, attempts, return_state=True)
         else:
             state = run_experiment(order, return_state=True)
     if pool and not state.is_completed():
