@@ -218,12 +218,12 @@ def test_the_stack_is_what_the_compose_specification_allows() -> None:
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_says_when_it_is_well_and_runs_without_privileges(name: str) -> None:
     service = SERVICES[name]
-    ends = service["restart"] == "no"
+    ends = service["restart"] != "unless-stopped"
     assert ends == (name == "deploy")
     assert ends or service["healthcheck"]["test"]
     assert not {"privileged", "network_mode", "pid", "cap_add", "devices"} & set(service)
     for other, condition in service.get("depends_on", {}).items():
-        other_ends = SERVICES[other]["restart"] == "no"
+        other_ends = SERVICES[other]["restart"] != "unless-stopped"
         wanted = "service_completed_successfully" if other_ends else "service_healthy"
         assert condition == {"condition": wanted}
 

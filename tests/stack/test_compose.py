@@ -73,6 +73,17 @@ class Composed:
         told = {key: self.here(value, name) for key, value in SERVICES[name]["environment"].items() if value}
         return {key: os.environ[key] for key in INHERITED if key in os.environ} | told
 
+    def run_once(self, name: str) -> "subprocess.CompletedProcess[str]":
+        """As often as its restart policy says."""
+        policy, _, times = SERVICES[name]["restart"].partition(":")
+        assert policy == "on-failure"
+        for _ in range(int(times) + 1):
+            env = self.environment(name)
+            done = subprocess.run(self.command(name), env=env, capture_output=True, text=True, check=False)
+            if not done.returncode:
+                break
+        return done
+
     def service(self, name: str) -> Service:
         """With the health check of the compose file."""
         _, _, *check = SERVICES[name]["healthcheck"]["test"]
@@ -123,7 +134,8 @@ def composed(xllamacpp: Environment, environments: Path) -> Iterator[Composed]:
         supervisor.start(stack_services.redis(stack))
         supervisor.start(found.service("prefect"))
         supervisor.start(found.service("mlflow"))
-        subprocess.run(found.command("deploy"), env=found.environment("deploy"), check=True, capture_output=True)
+        deployed = found.run_once("deploy")
+        assert deployed.returncode == 0, deployed.stderr
         supervisor.start(found.service("control"))
         supervisor.start(found.service("worker"))
         yield found
