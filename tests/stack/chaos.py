@@ -45,7 +45,7 @@ SERVICES = ("postgres", "redis", "prefect", "mlflow", *STORES)
 VICTIMS = (*SERVICES, "engine", "guard", "flow", "matrix-flow", "client", "cancel", "supervisor", "service-guard")
 FINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)
-ENDS_WITHIN_S = 900.0
+ENDS_WITHIN_S = 600.0
 SETTLES_WITHIN_S = 150.0
 """Slots that a killed holder had, and services that are started again."""
 
