@@ -2,8 +2,8 @@
 
 Run by path with the standard library only. FD is the read end of a pipe whose write end the owner holds: when it
 reaches its end (the owner closed it, or died) or when CMD exits, every descendant gets SIGTERM, and SIGKILL after
-GRACE_S seconds. PIDFILE receives CMD's process id; where the owner died, it is removed at the end with the lease beside it
-(PIDFILE's name with .json), which then names nothing any more. Exit status: CMD's own, 128 + n where signal n ended it.
+GRACE_S seconds. PIDFILE receives CMD's process id; where the owner died, it is removed at the end with the lease beside
+it (PIDFILE's name with .json), which names nothing any more. Exit status: CMD's own, 128 + n where signal n ended it.
 
 ENDING is a JSON object of the commands that end what CMD started elsewhere, such as a container, which is nobody's
 descendant: `stop`, then `tell` (its output goes to the log), then `remove`, each a list of words; {} where there is
