@@ -42,7 +42,19 @@ KINDS: tuple[Kind, ...] = ("matrix", "client", "release")
 MEASURING = ("host-a", "host-b")
 STORES = (*MEASURING, "control")
 SERVICES = ("postgres", "redis", "prefect", "mlflow", *STORES)
-VICTIMS = (*SERVICES, "engine", "guard", "flow", "matrix-flow", "client", "cancel", "supervisor", "service-guard")
+VICTIMS = (
+    *SERVICES,
+    "engine",
+    "guard",
+    "flow",
+    "matrix-flow",
+    "client",
+    "cancel",
+    "supervisor",
+    "service-guard",
+    "taker",
+)
+COMES_AND_GOES = frozenset({"engine", "guard", "flow", "matrix-flow", "taker"})
 FINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)
 ENDS_WITHIN_S = 600.0
@@ -187,9 +199,17 @@ def targets(one: Round, victim: str, rng: random.Random) -> list[int]:
         return [one.client.pid] if one.client and one.client.poll() is None else []
     if victim == "supervisor":
         return [stack.supervisor()]
+    if victim == "taker":
+        return [pids(stack)[name] or 0 for name in takers(stack)]
     if victim == "service-guard":
         return guards(stack.home, exactly=True)[:1]
     return [pid for pid in [pids(stack).get(victim)] if pid]
+
+
+def takers(stack: Stack) -> list[str]:
+    """Workers one of which has taken a run that has not begun."""
+    taken = {run["work_pool_name"] for run in flow_runs(stack) if run["state_type"] == "PENDING"}
+    return ["control"] if "dyno-control" in taken else list(MEASURING) if taken else []
 
 
 def guards(store: Path, *, exactly: bool = False) -> list[int]:
@@ -208,14 +228,28 @@ def hit(one: Round, victim: str, rng: random.Random) -> None:
             attempted(lambda run=run: one.stack.cancel(run), None)  # type: ignore[misc]
         one.done.append("cancel" if one.runs else "cancel (nothing)")
         return
-    number = signal.SIGKILL if victim == "supervisor" else rng.choice(SIGNALS)
-    found = attempted(lambda: targets(one, victim, rng), [])
+    number = signal.SIGKILL if victim in ("supervisor", "taker") else rng.choice(SIGNALS)
+    found = awaited(one, victim, rng)
     for pid in found:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
     one.done.append(f"{signal.Signals(number).name} {victim}{'' if found else ' (nothing)'}")
     if victim == "supervisor" and found:
         rise_again(one, rng)
+
+
+def awaited(one: Round, victim: str, rng: random.Random) -> list[int]:
+    """What is not there yet is waited for, and then a moment more; not for a run that is over."""
+    for _ in range(200 if victim in COMES_AND_GOES else 1):
+        found: list[int] = attempted(lambda: targets(one, victim, rng), [])
+        if found and victim != "taker" and victim in COMES_AND_GOES:
+            time.sleep(rng.uniform(0, 8))
+            found = attempted(lambda: targets(one, victim, rng), [])
+        is_over = one.runs and attempted(lambda: one.stack.state(one.runs[0]), "") in FINAL
+        if found or is_over or (one.client and one.client.poll() is not None):
+            return found
+        time.sleep(0.3)
+    return []
 
 
 def rise_again(one: Round, rng: random.Random) -> None:
@@ -440,7 +474,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--longest-wait", type=float, default=70.0, metavar="SECONDS")
     args = parser.parse_args(words)
     kept = os.environ.get("DYNO_TEST_ENVIRONMENTS")
-    violated = 0
+    violated, left = 0, list[str]()
     with running_stack(Path(kept) if kept else Path(".dyno/environments").absolute()) as stack:
         print(f"seed {args.seed}, stack {stack.home}", flush=True)
         folder = stack.home / "chaos"
