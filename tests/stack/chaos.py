@@ -200,7 +200,8 @@ def targets(one: Round, victim: str, rng: random.Random) -> list[int]:
     if victim == "supervisor":
         return [stack.supervisor()]
     if victim == "taker":
-        return [pids(stack)[name] or 0 for name in takers(stack)]
+        known = pids(stack)
+        return [pid for name in takers(stack) if (pid := known.get(name))]
     if victim == "service-guard":
         return guards(stack.home, exactly=True)[:1]
     return [pid for pid in [pids(stack).get(victim)] if pid]
