@@ -22,6 +22,10 @@ from tasks.campaigns.dispatch import PROCESS_LIMIT_S
 ZOMBIES = "dyno: a run whose worker died has crashed"
 GO_ON = "dyno: a comparison or matrix whose worker died goes on"
 NEVER_BEGUN = "dyno: a run that its worker never began is scheduled again"
+IN_VAIN = "dyno: a comparison or matrix that crashed before it ran is scheduled again"
+THOSE_THAT_GO_ON = ["engine-release", "full-matrix"]
+"""Flows that, run again, find what they launched or sent."""
+
 REGRESSIONS = "dyno: tell of a regression"
 SILENT = timedelta(seconds=120)
 """Four of the heartbeats that prefect.yaml asks for."""
@@ -33,7 +37,7 @@ Change = Literal["made", "changed", "unchanged"]
 
 def automations(notification_block: UUID | None) -> list[AutomationCore]:
     """Those of a fleet; that of a regression where there is a block to send it by."""
-    found = [zombies(), goes_on(), never_begun()]
+    found = [zombies(), goes_on(), never_begun(), begun_in_vain()]
     return found + ([regression(notification_block)] if notification_block is not None else [])
 
 
@@ -43,19 +47,25 @@ def zombies() -> AutomationCore:
     return AutomationCore(
         name=ZOMBIES,
         description="A run that has sent heartbeats and is silent for two minutes is marked as crashed.",
-        trigger=EventTrigger(
-            after={"prefect.flow-run.heartbeat"},
-            expect={"prefect.flow-run.*"},
-            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
-            match_related=ResourceSpecification(
-                {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.dyno"}
-            ),
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=SILENT,
-        ),
+        trigger=_silence({"heartbeat"}, {"role": "tag", "id": "prefect.tag.dyno"}, SILENT),
         actions=[ChangeFlowRunState(state=StateType.CRASHED, message="its heartbeats have stopped: its worker died")],
+    )
+
+
+def _silence(after: set[str], related: dict[str, str | list[str]], within: timedelta, **labels: str) -> EventTrigger:
+    """Of a run with these labels, and something related to it: nothing is heard any more after one of these events."""
+    return EventTrigger(
+        after={f"prefect.flow-run.{name}" for name in after},
+        expect={"prefect.flow-run.*"},
+        match=ResourceSpecification(
+            {"prefect.resource.id": ["prefect.flow-run.*"]}
+            | {f"prefect.{name.replace('_', '-')}": value for name, value in labels.items()}
+        ),
+        match_related=ResourceSpecification({f"prefect.resource.{name}": value for name, value in related.items()}),
+        for_each={"prefect.resource.id"},
+        posture=Posture.Proactive,
+        threshold=1,
+        within=within,
     )
 
 
@@ -68,7 +78,7 @@ def goes_on() -> AutomationCore:
             expect={"prefect.flow-run.Crashed"},
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": "1"}),
             match_related=ResourceSpecification(
-                {"prefect.resource.role": "flow", "prefect.resource.name": ["engine-release", "full-matrix"]}
+                {"prefect.resource.role": "flow", "prefect.resource.name": THOSE_THAT_GO_ON}
             ),
             for_each={"prefect.resource.id"},
             posture=Posture.Reactive,
@@ -82,21 +92,22 @@ def goes_on() -> AutomationCore:
 def never_begun() -> AutomationCore:
     """A worker that dies between taking a run and starting it tells nobody, and no heartbeat was ever sent. In other
     pools than our two a start may take long: of a container its image is fetched."""
+    pools = [MEASURING_POOL, CONTROL_POOL]
+    taken = {"Pending", "Submitting", "InfrastructurePending"}
     return AutomationCore(
         name=NEVER_BEGUN,
         description="A run that a worker took, and that does not begin within minutes, is scheduled again.",
-        trigger=EventTrigger(
-            after={f"prefect.flow-run.{name}" for name in ("Pending", "Submitting", "InfrastructurePending")},
-            expect={"prefect.flow-run.*"},
-            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
-            match_related=ResourceSpecification(
-                {"prefect.resource.role": "work-pool", "prefect.resource.name": [MEASURING_POOL, CONTROL_POOL]}
-            ),
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=NOT_BEGUN,
-        ),
+        trigger=_silence(taken, {"role": "work-pool", "name": pools}, NOT_BEGUN),
+        actions=[_scheduled_again()],
+    )
+
+
+def begun_in_vain() -> AutomationCore:
+    """The process of a run ends at once where Prefect's server is away as it starts: Prefect counts no run then."""
+    return AutomationCore(
+        name=IN_VAIN,
+        description="A comparison or a matrix that crashed before it ran is scheduled again after two minutes.",
+        trigger=_silence({"Crashed"}, {"role": "flow", "name": THOSE_THAT_GO_ON}, SILENT, run_count="0"),
         actions=[_scheduled_again()],
     )
 
