@@ -17,6 +17,7 @@ from prefect.client.schemas.objects import StateType
 
 from experiments.schema.requests import CONTROL_POOL, MEASURING_POOL
 from flows.announcing import JUDGED
+from flows.fleet import TAG
 from tasks.campaigns.dispatch import PROCESS_LIMIT_S
 
 ZOMBIES = "dyno: a run whose worker died has crashed"
@@ -47,7 +48,7 @@ def zombies() -> AutomationCore:
     return AutomationCore(
         name=ZOMBIES,
         description="A run that has sent heartbeats and is silent for two minutes is marked as crashed.",
-        trigger=_silence({"heartbeat"}, {"role": "tag", "id": "prefect.tag.dyno"}, SILENT),
+        trigger=_silence({"heartbeat"}, {"role": "tag", "id": f"prefect.tag.{TAG}"}, SILENT),
         actions=[ChangeFlowRunState(state=StateType.CRASHED, message="its heartbeats have stopped: its worker died")],
     )
 

@@ -16,7 +16,6 @@ Pool = Annotated[
     str, typer.Option(help="measure on the workers of this Prefect work pool (see dyno deploy)", metavar="NAME")
 ]
 PoolTypes = StrEnum("PoolTypes", ["process", "docker", "kubernetes"])
-HEARTBEAT_S = 30
 
 
 def deploy(
@@ -82,7 +81,7 @@ def worker(
 
 
 _SETTINGS = {
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # HEARTBEAT_S, as prefect.yaml has it too
     "PREFECT_LOGGING_EXTRA_LOGGERS": "dyno",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_WORKER_QUERY_SECONDS": "5",

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
-from prefect import flow
+from prefect import flow, tags
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
@@ -17,7 +17,7 @@ from experiments.schema.requests import ReleaseRequest
 from flows.announcing import announce_verdict
 from flows.cancelling import ended_when_cancelled
 from flows.comparing import comparison_order, run_comparison
-from flows.fleet import fleet_experiments
+from flows.fleet import TAG, fleet_experiments
 from flows.hosts import alone_on_host
 from flows.measure_on_worker import tell_mlflow
 from tasks.campaigns.campaign import all_results
@@ -94,7 +94,7 @@ def _judged(experiment: Experiment, request: ReleaseRequest, baseline: str, home
         budget_s=60 * request.budget_minutes if request.budget_minutes is not None else None,
         home=home.root,
     )
-    with alone_on_host(order.systems[0].baseline):
+    with alone_on_host(order.systems[0].baseline), tags(TAG):
         result = run_comparison(order)
     if result.mlflow_run_id:
         return result

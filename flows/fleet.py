@@ -11,6 +11,12 @@ from experiments.errors import InputError
 from experiments.schema.experiment import Experiment
 from flows.terminal import read_file
 
+TAG = "dyno"
+"""Of the runs whose heartbeats are minded. A flow within a flow does not inherit it from its deployment."""
+
+HEARTBEAT_S = 30
+"""The least that Prefect takes; prefect.yaml and `dyno worker` say the same of what workers start."""
+
 EXPERIMENTS = "dyno_experiments"
 """The Prefect variable that lists what scheduled deployments measure."""
 
