@@ -1,6 +1,7 @@
 """`dyno deploy` and `dyno worker`: a fleet on a Prefect server, and this host's part in it."""
 
 import os
+import re
 import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -32,6 +33,12 @@ def deploy(
     notify: Annotated[
         str, typer.Option(help="block that tells of regressions, as slack-webhook/team", metavar="TYPE/NAME")
     ] = "",
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="a Secret block as an environment variable of runs, as HF_TOKEN=hf-token", metavar="NAME=BLOCK"
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Registers work pools, deployments, automations, concurrency limits and variables with the Prefect server of
@@ -45,6 +52,7 @@ def deploy(
         hosts=hosts,
         experiments=experiment or [],
         notify=notify,
+        secrets=dict(map(_secret, secret or [])),
     )
     show(as_json, found, _table(found))
     if not notify:
@@ -62,6 +70,7 @@ def worker(
     DYNO_HOME, and telling MLFLOW_TRACKING_URI. Variants whose weights are here are offered to it first."""
     _server()
     from experiments.schema.requests import CONTROL_POOL
+    from flows.fleet import HEARTBEAT_S
     from flows.hosts import ensure_queue, host_name
     from tasks.campaigns.home import open_home
 
@@ -69,7 +78,7 @@ def worker(
         os.environ["DYNO_HOST"] = name
     os.environ["DYNO_HOST"] = host_name()
     os.environ["DYNO_HOME"] = str(open_home().make().root)
-    for variable, value in _SETTINGS.items():
+    for variable, value in {**_SETTINGS, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)}.items():
         os.environ.setdefault(variable, value)
     if control:
         shape = ["--pool", CONTROL_POOL, "--name", f"control-{host_name()}"]
@@ -81,7 +90,6 @@ def worker(
 
 
 _SETTINGS = {
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # HEARTBEAT_S, as prefect.yaml has it too
     "PREFECT_LOGGING_EXTRA_LOGGERS": "dyno",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_WORKER_QUERY_SECONDS": "5",
@@ -108,6 +116,15 @@ def _gpu_host(text: str) -> tuple[str, int]:
     if not name or not count.isdigit() or not 0 < int(count) <= 64:
         raise InputError(f"--gpu-host {text}: write NAME=GPUS, as h100-a=8")
     return name, int(count)
+
+
+def _secret(text: str) -> tuple[str, str]:
+    from experiments.errors import InputError
+
+    name, _, block = text.partition("=")
+    if not name.isidentifier() or not re.fullmatch(r"[a-z0-9-]+", block):
+        raise InputError(f"--secret {name}: write NAME=BLOCK, as HF_TOKEN=hf-token; the block holds the secret")
+    return name, block
 
 
 def _table(found: dict[str, list[dict[str, Any]]]) -> Any:

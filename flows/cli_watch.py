@@ -12,6 +12,10 @@ from flows.terminal import Json, logs_shown, note, show
 def watch(
     engine: Annotated[list[str] | None, typer.Option(help="watch this one; may be repeated. Default: all")] = None,
     prereleases: Annotated[bool, typer.Option("--prereleases", help="release candidates are news too")] = False,
+    announce: Annotated[
+        list[str] | None,
+        typer.Option(help="look for nothing, and announce this release by hand", metavar="ENGINE==VERSION"),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Looks for new releases of engines, once, and announces them to the Prefect server of PREFECT_API_URL; without
@@ -24,6 +28,8 @@ def watch(
 
     home = open_home().make()
     quiet_environment(home)
+    if announce:
+        return _announced(announce, as_json=as_json)
     from experiments.schema.requests import WatchRequest
     from flows.watch_releases import announced, watch_round
 
@@ -37,6 +43,25 @@ def watch(
     if not url and any(row["news"] for row in rows):
         note("not announced: set PREFECT_API_URL to a server that `dyno deploy` has set up")
     return EXIT_SETUP if any(row["problem"] for row in rows) else EXIT_OK
+
+
+def _announced(releases: list[str], *, as_json: bool) -> int:
+    from experiments.errors import InputError
+    from flows.local_api import check_it_answers
+    from flows.watch_releases import announce_by_hand
+
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        raise InputError("--announce: set PREFECT_API_URL to a server that `dyno deploy` has set up")
+    check_it_answers(url)
+    told = announce_by_hand(releases)
+    lines = [
+        f"{one['engine']} {one['version']}: "
+        + ("announced, engine-release compares it" if one["announced"] else "announced before: run engine-release anew")
+        for one in told
+    ]
+    show(as_json, {"announced": told}, "\n".join(lines))
+    return EXIT_OK
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:

@@ -2,12 +2,13 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 from prefect import flow
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
@@ -32,6 +33,9 @@ log = logging.getLogger("dyno.compare")
 
 PILOT, SECOND_PILOT = -1, -2
 
+Progress = Callable[[int, int], None]
+"""Is told of the launches that a look needs how many there are, and how many in all."""
+
 
 @flow(
     name="compare-releases",
@@ -42,20 +46,27 @@ def compare_releases(order: ComparisonOrder, comparison_id: str) -> State[Any]:
     """Goes on where an earlier run of this comparison was stopped. The state is failed where the comparison is void,
     which says nothing of the release; the verdict lies in comparison.json, MLflow and an artifact of this run."""
     home = Home(Path(order.home))
-    result = _compare(order, Comparison(home.comparisons / comparison_id), home)
+    progress = cast(UUID, create_progress_artifact(0.0, key="progress", description="no launch yet"))
+
+    def told(made: int, whole: int) -> None:
+        update_progress_artifact(progress, 100 * made / whole, description=f"{made} of {whole} launches of this look")
+
+    result = _compare(order, Comparison(home.comparisons / comparison_id), home, told)
     create_markdown_artifact(key="comparison", markdown=markdown_report(result), description=result.id)
     message = f"{result.verdict}: {result.reason}"
     return Failed(message=message) if result.verdict is ChangeVerdict.VOID else Completed(message=message)
 
 
-def _compare(order: ComparisonOrder, comparison: Comparison, home: Home) -> ComparisonResult:
+def _compare(
+    order: ComparisonOrder, comparison: Comparison, home: Home, told: Progress = lambda _made, _whole: None
+) -> ComparisonResult:
     started_at, deadline = now(), time.monotonic() + (order.budget_s or float("inf"))
     hardware = order.systems[0].baseline.hardware
     docket = Docket(order, past_canaries(home.canaries, hardware, but=comparison.id))
     launches = comparison.launches()
     started_at = launches[0].started_at if launches else started_at
     for look in docket.looks:
-        _launch_for(look, docket, comparison, launches, deadline)
+        _launch_for(look, docket, comparison, launches, deadline, told)
         docket.take(look, launches)
         comparison.save_result(docket.result(launches, name=comparison.id, started_at=started_at, ended_at=""))
         if not docket.open_systems(launches) or time.monotonic() > deadline:
@@ -70,16 +81,25 @@ def _compare(order: ComparisonOrder, comparison: Comparison, home: Home) -> Comp
 
 
 def _launch_for(
-    look: Look, docket: Docket, comparison: Comparison, launches: list[LaunchResult], deadline: float
+    look: Look,
+    docket: Docket,
+    comparison: Comparison,
+    launches: list[LaunchResult],
+    deadline: float,
+    told: Progress,
 ) -> None:
     """Adds every launch that the look needs and that is not there yet, system by system."""
     is_open = docket.open_systems(launches) if docket.judgements else {one.name for one in docket.order.systems}
-    for system in docket.order.systems:
-        for round_, arm in _slots(docket, look, system) if system.name in is_open else ():
+    systems = [one for one in docket.order.systems if one.name in is_open]
+    whole = sum(len(list(_slots(docket, look, one))) - 1 for one in systems)  # the second pilot is rarely needed
+    for system in systems:
+        for round_, arm in _slots(docket, look, system):
             if time.monotonic() > deadline or system.name in broken_systems(launches):
                 break
             if not any((one.system, one.round, one.arm) == (system.name, round_, arm) for one in launches):
                 _make(docket.order, comparison, launches, system, round_, arm)
+                made = sum(one.system in is_open for one in launches)
+                told(min(made, whole), whole)
 
 
 def _slots(docket: Docket, look: Look, system: System) -> Iterator[tuple[int, Arm]]:

@@ -13,7 +13,8 @@ from typing import Any, Literal, cast
 
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.objects import BlockDocument
 from prefect.exceptions import ObjectNotFound
 from prefect.variables import Variable
 from prefect.workers.process import ProcessWorker
@@ -28,7 +29,9 @@ from flows.hosts import ensure_limit, gpu_limit
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "prefect.yaml"
 TEMPLATES = ROOT / "docker"
-FIRST_EXPERIMENTS = ["quickstart"]
+FIRST_EXPERIMENTS = ["release_check", "quickstart"]
+"""Until a person names others: what is over in minutes comes first."""
+
 DEPLOYED = "dyno_deployed"
 """The Prefect variable that holds a hash of what was deployed last: the same is not deployed twice."""
 
@@ -41,15 +44,18 @@ def deploy_all(
     hosts: Mapping[str, int],
     experiments: Sequence[str],
     notify: str,
+    secrets: Mapping[str, str],
 ) -> dict[str, Any]:
     """Registers what is missing and changes what differs; what is the same stays. `pools` are further ones to measure
-    in, `hosts` GPUs by host, `notify` TYPE/NAME of a notification block. Raises InputError, SetupError."""
+    in, `hosts` GPUs by host, `notify` TYPE/NAME of a notification block, `secrets` Secret blocks by the environment
+    variable of runs that they become. Raises InputError, SetupError."""
     wanted: dict[str, PoolType] = {MEASURING_POOL: "process", CONTROL_POOL: "process", **pools}
     for name in experiments:
         experiment_file(name)
     with get_client(sync_client=True) as client:
-        block = _block(client, notify) if notify else None
-        made = [{"name": name, "type": kind, "change": _pool(client, name, kind)} for name, kind in wanted.items()]
+        block = _block(client, "--notify", notify).id if notify else None
+        env = {name: _reference(client, name, secret) for name, secret in secrets.items()}
+        made = [{"name": name, "type": kind, "change": _pool(client, name, kind, env)} for name, kind in wanted.items()]
         before = {row["name"] for row in deployment_rows(client)}
         change = _deployments(client, sorted(set(pools) - {MEASURING_POOL, CONTROL_POOL}))
         changes = [{"name": one.name, "change": registered(client, one)} for one in automations(block)]
@@ -142,27 +148,46 @@ def job_template(kind: PoolType) -> dict[str, Any]:
     return cast(dict[str, Any], json.loads((TEMPLATES / f"{kind}-pool.json").read_text(encoding="utf-8")))
 
 
-def _pool(client: SyncPrefectClient, name: str, kind: PoolType) -> str:
+def _pool(client: SyncPrefectClient, name: str, kind: PoolType, env: Mapping[str, str]) -> str:
     try:
         there = client.read_work_pool(name)
     except ObjectNotFound:
-        client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=job_template(kind)))
+        template = with_environment(job_template(kind), env)
+        client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template))
         return "made"
     if there.type != kind:
         raise InputError(f"the work pool {name} is there, of type {there.type} and not {kind}: give another name")
-    return "unchanged"
+    template = with_environment(there.base_job_template, env)
+    if template == there.base_job_template:
+        return "unchanged"
+    client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
+    return "changed"
 
 
-def _block(client: SyncPrefectClient, text: str) -> Any:
+def with_environment(template: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, Any]:
+    """A job template whose runs have these variables too. In the pool a reference to a block stays one until a worker
+    starts a run; in a deployment `prefect deploy` would put the secret itself into the database."""
+    found = copy.deepcopy(dict(template))
+    if env:
+        asked = found["variables"]["properties"]["env"]
+        asked["default"] = (asked.get("default") or {}) | dict(env)
+    return found
+
+
+def _reference(client: SyncPrefectClient, variable: str, secret: str) -> str:
+    _block(client, f"--secret {variable}", f"secret/{secret}")
+    return f"{{{{ prefect.blocks.secret.{secret} }}}}"
+
+
+def _block(client: SyncPrefectClient, option: str, text: str) -> BlockDocument:
     kind, _, name = text.partition("/")
     try:
         if not name:
             raise ObjectNotFound(ValueError(text))
-        return client.read_block_document_by_name(name, kind).id
+        return client.read_block_document_by_name(name, kind)
     except ObjectNotFound:
-        raise InputError(
-            f"--notify {text}: Prefect has no such block; write TYPE/NAME, as slack-webhook/team"
-        ) from None
+        hint = "write TYPE/NAME, as slack-webhook/team" if kind != "secret" else "make it in Prefect's UI under Blocks"
+        raise InputError(f"{option}: Prefect has no block {text}; {hint}") from None
 
 
 def _experiments(names: Sequence[str]) -> str:

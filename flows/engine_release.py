@@ -1,11 +1,11 @@
 """A new release of an engine: compared with the last one that was measured, on the experiments that name the engine."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
-from prefect import flow, tags
+from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
@@ -15,15 +15,16 @@ from experiments.schema.comparison import ChangeVerdict, ComparisonResult
 from experiments.schema.experiment import Experiment
 from experiments.schema.requests import ReleaseRequest
 from flows.announcing import announce_verdict
-from flows.cancelling import ended_when_cancelled
 from flows.comparing import comparison_order, run_comparison
-from flows.fleet import TAG, fleet_experiments
+from flows.fleet import fleet_experiments, minded_by_fleet
 from flows.hosts import alone_on_host
 from flows.measure_on_worker import tell_mlflow
 from tasks.campaigns.campaign import all_results
 from tasks.campaigns.comparison import Comparison, all_comparisons
 from tasks.campaigns.home import Home, open_home
+from tasks.find_releases import release_before
 from tasks.patience import patiently
+from tasks.releases.settings import pip_settings
 from tasks.serving.lease import reap
 from tasks.serving.parent_death import end_with_worker
 from tasks.show_results import link_mlflow
@@ -54,7 +55,7 @@ def engine_release(request: ReleaseRequest) -> State[Any]:
     if not naming:
         return Completed(message=f"none of the experiments names {request.engine}: nothing is compared")
     verdicts, problems = [], []
-    with ended_when_cancelled():
+    with minded_by_fleet():
         for experiment in naming:
             try:
                 verdicts.append(f"{experiment.name}: {_compared(experiment, request, home)}")
@@ -72,7 +73,7 @@ def _engines(experiment: Experiment) -> set[str]:
 def _compared(experiment: Experiment, request: ReleaseRequest, home: Home) -> str:
     """The verdict; that of an earlier run of this very comparison, on any host, where there is one: a release is judged
     once. It is announced in any case: who judged may have died before, and the server takes an event once."""
-    baseline = baseline_version(_measured(experiment, request.engine, home), request)
+    baseline = baseline_version(_measured(experiment, request.engine, home), request, _one_before)
     result = _known(home, experiment, request, baseline) or _judged(experiment, request, baseline, home)
     _show(result, home)
     patiently(lambda: announce_verdict(result))
@@ -94,7 +95,7 @@ def _judged(experiment: Experiment, request: ReleaseRequest, baseline: str, home
         budget_s=60 * request.budget_minutes if request.budget_minutes is not None else None,
         home=home.root,
     )
-    with alone_on_host(order.systems[0].baseline), tags(TAG):
+    with alone_on_host(order.systems[0].baseline):
         result = run_comparison(order)
     if result.mlflow_run_id:
         return result
@@ -102,14 +103,22 @@ def _judged(experiment: Experiment, request: ReleaseRequest, baseline: str, home
     return Comparison(home.comparisons / result.id).result() or result
 
 
-def baseline_version(measured: Iterable[str], request: ReleaseRequest) -> str:
-    """The newest release before the new one of which something was measured, else the one before it. Raises InputError
-    where there is neither."""
+def baseline_version(measured: Iterable[str], request: ReleaseRequest, one_before: Callable[[str, str], str]) -> str:
+    """The newest release before the new one of which something was measured, else the one before it: that of the
+    request, or the one that `one_before` (engine, version) knows. Raises InputError where there is none."""
     older = [version for version in measured if _is_older(version, request.version)]
-    found = max(older, key=Version, default="") or request.previous
+    found = max(older, key=Version, default="") or request.previous or one_before(request.engine, request.version)
     if not found:
-        raise InputError(f"{request.engine}: no release before {request.version} was measured, and none was named")
+        raise InputError(f"{request.engine}: no release before {request.version} was measured, and none is known")
     return found
+
+
+def _one_before(engine: str, version: str) -> str:
+    try:
+        return release_before(engine, version, pip_settings())
+    except DynoError as error:
+        log.warning("%s", error)
+        return ""
 
 
 def _is_older(version: str, than: str) -> bool:

@@ -1,24 +1,35 @@
-"""What the deployments share: which experiments a fleet minds, and how a deployment finds them."""
+"""What the deployments share: which experiments a fleet minds, how a deployment finds them, and how it is minded."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
+from prefect import tags
 from prefect.variables import Variable
 
 import experiments
 from experiments.errors import InputError
 from experiments.schema.experiment import Experiment
+from flows.cancelling import ended_when_cancelled
 from flows.terminal import read_file
-
-TAG = "dyno"
-"""Of the runs whose heartbeats are minded. A flow within a flow does not inherit it from its deployment."""
-
-HEARTBEAT_S = 30
-"""The least that Prefect takes; prefect.yaml and `dyno worker` say the same of what workers start."""
 
 EXPERIMENTS = "dyno_experiments"
 """The Prefect variable that lists what scheduled deployments measure."""
+
+TAG = "dyno"
+"""Of runs whose heartbeats an automation minds: once they stop, the run has crashed."""
+
+HEARTBEAT_S = 30
+"""As prefect.yaml asks of runs of a worker."""
+
+
+@contextlib.contextmanager
+def minded_by_fleet() -> Iterator[None]:
+    """What runs in the block ends when its run is cancelled; flows within it are called crashed too once their process
+    has been killed, and not only the run of the deployment."""
+    with tags(TAG), ended_when_cancelled():
+        yield
 
 
 def fleet_experiments(asked: Sequence[str]) -> list[Experiment]:

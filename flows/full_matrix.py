@@ -11,8 +11,7 @@ from prefect.states import Completed, Failed
 
 from experiments.errors import EXIT_OK
 from experiments.schema.requests import MatrixRequest
-from flows.cancelling import ended_when_cancelled
-from flows.fleet import fleet_experiments
+from flows.fleet import fleet_experiments, minded_by_fleet
 from flows.invocation import measure_in_pool
 from tasks.campaigns.home import open_home
 from tasks.campaigns.planning import plan_cells
@@ -37,7 +36,7 @@ def full_matrix(request: MatrixRequest = EVERYTHING) -> State[Any]:
         request: what is measured, and where
     """
     home, bad = open_home().make(), []
-    with ended_when_cancelled():
+    with minded_by_fleet():
         for experiment in fleet_experiments(request.experiments):
             campaign = slot_campaign(home.campaigns, experiment.name, _slot())
             planned = plan_cells(experiment, campaign)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from experiments.errors import EXIT_MEASUREMENT, EXIT_OK, EXIT_SETUP, SETUP_STAGES, InputError, PublishError
 from experiments.schema.experiment import Experiment
@@ -19,9 +19,6 @@ from tasks.campaigns.home import Home, measuring_alone, open_home
 from tasks.campaigns.planning import PlannedCell, estimate, plan_cells
 from tasks.campaigns.slots import pool_campaign
 from tasks.quality.material import read_material
-
-if TYPE_CHECKING:
-    from prefect.client.schemas.objects import State
 
 log = logging.getLogger("dyno.plan")
 
@@ -191,32 +188,25 @@ def _measure_and_conclude(
 
 def _run_flow(order: ExperimentOrder, pool: str = "", attempts: int = POOL_ATTEMPTS) -> bool:
     """Whether the flow says that everything went well."""
-    state = _run_in_pool(order, pool, attempts) if pool else _run_here(order)
-    if pool and not state.is_completed():
-        log.error("%s", state.message)
-    return bool(state.is_completed())
-
-
-def _run_here(order: ExperimentOrder) -> "State[Any]":
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-
-    from flows.run_experiment import run_experiment
-
-    # The thread that sends heartbeats is joined at the end of each flow run, in steps of a second.
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        return run_experiment(order, return_state=True)
-
-
-def _run_in_pool(order: ExperimentOrder, pool: str, attempts: int) -> "State[Any]":
-    """With heartbeats: a run that is killed has crashed in Prefect too."""
     from prefect import tags
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from flows.fleet import HEARTBEAT_S, TAG
+    from flows.run_experiment import run_experiment
     from flows.run_in_pool import run_in_pool
 
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: HEARTBEAT_S}), tags(TAG):
-        return run_in_pool(order, pool, attempts, return_state=True)
+    # In a fleet an automation waits for heartbeats. The thread that sends them is joined at the end of each flow run,
+    # in steps of a second: a run of one machine does without.
+    heartbeat_s = HEARTBEAT_S if pool else None
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: heartbeat_s}):
+        if pool:
+            with tags(TAG):
+                state = run_in_pool(order, pool, attempts, return_state=True)
+        else:
+            state = run_experiment(order, return_state=True)
+    if pool and not state.is_completed():
+        log.error("%s", state.message)
+    return bool(state.is_completed())
 
 
 def _opened(order: ExperimentOrder, home: Home, campaign: Campaign) -> ExperimentOrder:

@@ -5,14 +5,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from prefect import flow, tags
+from prefect import flow
 from prefect.client.schemas.objects import State
 
 from experiments.errors import PublishError
 from experiments.schema.order import ExperimentOrder, VariantOrder
-from flows.cancelling import ended_when_cancelled
 from flows.diagnosis import know_bandwidth
-from flows.fleet import TAG
+from flows.fleet import minded_by_fleet
 from flows.hosts import alone_on_host, remember_weights
 from flows.measure_variant import campaign_of, measure_variant
 from tasks.campaigns.home import Home, measuring_alone, open_home
@@ -42,7 +41,7 @@ def measure_on_worker(run: ExperimentOrder, order: VariantOrder) -> State[Any]:
     here = run.model_copy(update={"home": str(home.root)})
     run_campaign = campaign_of(here)
     servers = run_campaign.folder / "servers"
-    with ended_when_cancelled(), measuring_alone(home, log.info), alone_on_host(order.variant), tags(TAG):
+    with minded_by_fleet(), measuring_alone(home, log.info), alone_on_host(order.variant):
         know_bandwidth(home)
         remember_weights(order.variant)
         with engine_logs_told(servers, f"{order.variant.id}-*.log", logging.getLogger("dyno.engine").info):

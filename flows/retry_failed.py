@@ -12,8 +12,7 @@ from prefect.states import Completed, Failed
 from experiments.errors import EXIT_OK
 from experiments.schema.experiment import Experiment
 from experiments.schema.requests import RetryRequest
-from flows.cancelling import ended_when_cancelled
-from flows.fleet import fleet_experiments
+from flows.fleet import fleet_experiments, minded_by_fleet
 from flows.invocation import POOL_ATTEMPTS, measure_in_pool
 from tasks.campaigns.campaign import Campaign
 from tasks.campaigns.home import open_home
@@ -58,7 +57,7 @@ def _retried(experiment: Experiment, campaign: Campaign, due: set[str], request:
     count_retries(campaign, due)
     planned = plan_cells(experiment, campaign, retry="what may pass")
     log.info("%s: retrying %d cells", campaign.name, len(due))
-    with ended_when_cancelled():
+    with minded_by_fleet():
         return measure_in_pool(experiment, campaign, planned, request.pool, attempts=POOL_ATTEMPTS, only=due)
 
 

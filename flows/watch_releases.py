@@ -1,7 +1,7 @@
 """The release watcher: asks for the releases of each engine, and announces those that nobody announced yet."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from packaging.version import Version
@@ -11,13 +11,13 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from prefect.variables import Variable
 
-from experiments.errors import DynoError
+from experiments.errors import DynoError, InputError
 from experiments.schema.requests import WatchRequest
 from flows.announcing import announce_release
 from tasks.campaigns.home import Home, open_home
 from tasks.find_releases import image_of, releases_of, watched_engines
 from tasks.releases.index import Release
-from tasks.releases.news import News, Watched, eligible, news, read_watched, with_known, write_watched
+from tasks.releases.news import News, Watched, by_hand, eligible, news, read_watched, with_known, write_watched
 from tasks.releases.settings import pip_settings
 
 log = logging.getLogger("dyno.watch")
@@ -67,6 +67,23 @@ def watch_round(request: WatchRequest, home: Home, announce: Announce | None) ->
             watched[engine] = with_known(watched.get(engine), engine, found)
             write_watched(file, watched)
     return rows
+
+
+def announce_by_hand(words: Sequence[str]) -> list[dict[str, Any]]:
+    """`engine==version` each, told to Prefect's server whether it is news or not; what was told. Raises InputError
+    before anything is told."""
+    return [_told(one, announced) | {"engine": one.engine} for one in [_by_hand(word) for word in words]]
+
+
+def _by_hand(word: str) -> News:
+    engine, _, version = word.partition("==")
+    if not engine or not version:
+        raise InputError(f"--announce {word}: write ENGINE==VERSION, as llama_cpp==2026.10.11549")
+    found = releases_of(engine, pip_settings())
+    if (release := by_hand(engine, version, found)) is None:
+        newest = ", ".join(one.version for one in eligible(found, prereleases=False)[-3:])
+        raise InputError(f"--announce {word}: {engine} has no such release; the newest are {newest}")
+    return release
 
 
 def announced(one: News) -> bool:

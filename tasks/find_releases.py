@@ -5,6 +5,7 @@ from packaging.version import InvalidVersion, Version
 from engine_adapters import ADAPTERS
 from experiments.errors import DynoError, InputError
 from tasks.releases.index import Release, releases
+from tasks.releases.news import eligible, one_before
 from tasks.releases.settings import IndexSettings
 from tasks.serving.image_lock import read_lock
 from tasks.serving.image_reference import ImageReference
@@ -33,6 +34,15 @@ def releases_of(engine: str, settings: IndexSettings) -> tuple[Release, ...]:
     repository = image_repository(engine)
     tags = tags_of(repository) if repository is not None else []
     return tuple(Release(engine, tag) for tag in versions_among(tags))
+
+
+def release_before(engine: str, version: str, settings: IndexSettings) -> str:
+    """The release before a version, which need not be there itself; "" where there is none. Raises as releases_of."""
+    try:
+        limit = Version(version)
+    except InvalidVersion:
+        return ""
+    return one_before(limit, eligible(releases_of(engine, settings), prereleases=False))
 
 
 def image_of(engine: str, version: str) -> str:

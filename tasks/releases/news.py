@@ -49,12 +49,21 @@ def news(engine: str, found: Sequence[Release], watched: Watched | None, *, prer
     candidates = eligible(found, prereleases=prereleases)
     newest_known = max((Version(version) for version in watched.known), default=None)
     fresh = [one for one in candidates if newest_known is None or one.order > newest_known]
-    return [News(engine, one, _before(one, candidates, watched)) for one in fresh]
+    return [News(engine, one, one_before(one.order, candidates, watched.known)) for one in fresh]
 
 
-def _before(release: Release, candidates: Sequence[Release], watched: Watched) -> str:
-    known = {Version(version): version for version in watched.known}
-    older = [one.order for one in candidates if one.order < release.order] + [v for v in known if v < release.order]
+def by_hand(engine: str, version: str, found: Sequence[Release]) -> News | None:
+    """That release as news, whether it is any or not; None where there is none of that version."""
+    release = next((one for one in found if one.version == version), None)
+    if release is None:
+        return None
+    return News(engine, release, one_before(release.order, eligible(found, prereleases=False)))
+
+
+def one_before(limit: Version, candidates: Iterable[Release], known: Iterable[str] = ()) -> str:
+    """The newest version below a limit among candidates and versions that are known; "" where there is none."""
+    versions = [*(one.order for one in candidates), *map(Version, known)]
+    older = [version for version in versions if version < limit]
     return str(max(older)) if older else ""
 
 

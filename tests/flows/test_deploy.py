@@ -110,6 +110,41 @@ def event_is_known(server: dict[str, str]) -> bool:
     return bool(answer.json()["total"])
 
 
+SECRET = """
+import asyncio, os, sys
+from prefect.blocks.system import Secret
+from prefect.client.orchestration import get_client
+from prefect.workers.process import ProcessJobConfiguration
+if sys.argv[1] == "save":
+    Secret(value="hf_" + "z" * 20).save("hub")
+else:
+    async def told():
+        async with get_client() as client:
+            pool = await client.read_work_pool("dyno")
+            (one,) = [d for d in await client.read_deployments() if d.name == "measure-variant"]
+            found = await ProcessJobConfiguration.from_template_and_values(pool.base_job_template, one.job_variables)
+            print(found.env["HF_TOKEN"], found.env["DO_NOT_TRACK"])
+    asyncio.run(told())
+"""
+
+
+def test_a_secret_block_reaches_the_runs_of_workers_and_no_pool_or_deployment(
+    server: dict[str, str], first: dict[str, Any]
+) -> None:
+    """As Prefect's own worker prepares a run; the server keeps a reference."""
+    done = run(server, DYNO, "deploy", "--secret", "HF_TOKEN=hub")
+    assert done.returncode == 2
+    assert "no block secret/hub" in done.stderr
+    assert run(server, sys.executable, "-c", SECRET, "save").returncode == 0
+    found = deployed(server, "--secret", "HF_TOKEN=hub")
+    assert {one["change"] for one in found["pools"]} == {"changed"}
+    assert {one["change"] for one in deployed(server)["pools"]} == {"unchanged"}
+    secret = "hf_" + "z" * 20
+    assert run(server, sys.executable, "-c", SECRET, "told").stdout.split() == [secret, "true"]
+    for kind in ("work_pools", "deployments"):
+        assert secret not in json.dumps(asked(server, kind))
+
+
 def test_what_a_pool_needs_and_lacks_is_said(server: dict[str, str], first: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "e.yaml"
     variant = "{engine: llama_cpp, engine_version: '2026.10.11549', model: tiny-llama-3m, quantization: f16}"

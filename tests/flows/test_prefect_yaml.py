@@ -3,7 +3,7 @@
 import asyncio
 import importlib
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from prefect.utilities.callables import parameter_schema
 from pydantic import TypeAdapter
 
 from experiments.schema.requests import CONTROL_POOL, MEASURING_POOL
+from flows.automations import SILENT
 from flows.deploying import deployment_file, job_template
+from flows.fleet import HEARTBEAT_S, TAG
 
 ROOT = Path(__file__).parents[2]
 FILE: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text())
@@ -40,6 +42,14 @@ def test_the_deployments_of_a_fleet_are_there_and_each_key_is_one_that_prefect_r
     }  # fmt: skip
     for one in DEPLOYMENTS.values():
         assert set(one) <= KNOWN
+
+
+def test_the_runs_of_every_deployment_send_heartbeats_to_the_automation_that_minds_them() -> None:
+    for one in DEPLOYMENTS.values():
+        assert TAG in one["tags"]
+        told = one["work_pool"]["job_variables"]["env"]
+        assert told["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == str(HEARTBEAT_S)
+    assert timedelta(seconds=3 * HEARTBEAT_S) < SILENT
 
 
 @pytest.mark.parametrize("name", sorted(DEPLOYMENTS))

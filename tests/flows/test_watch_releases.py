@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from experiments.errors import InputError
 from experiments.schema.requests import WatchRequest
 from flows import watch_releases
-from flows.watch_releases import watch_round
+from flows.watch_releases import announce_by_hand, watch_round
 from tasks.campaigns.home import Home
 from tasks.releases.news import News
 from tasks.releases.settings import IndexSettings
@@ -126,3 +127,39 @@ def test_an_index_that_fails_is_said_and_forgets_nothing(index: Index, tmp_path:
     index.versions = ("1.0", "1.1")
     round_of(home, told)
     assert [one.release.version for one in told] == ["1.1"]
+
+
+def told_by_hand(monkeypatch: pytest.MonkeyPatch) -> list[News]:
+    told: list[News] = []
+
+    def announced(one: News) -> bool:
+        told.append(one)
+        return True
+
+    monkeypatch.setattr(watch_releases, "announced", announced)
+    return told
+
+
+def test_a_release_is_announced_by_hand_whether_it_is_news_or_not(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = told_by_hand(monkeypatch)
+    index.versions = ("1.9", "1.10", "1.11rc1", "2.0")
+    (row,) = announce_by_hand(["llama_cpp==1.10"])
+    assert (row["engine"], row["version"], row["previous"], row["announced"]) == ("llama_cpp", "1.10", "1.9", True)
+    assert [(one.engine, one.release.version) for one in told] == [("llama_cpp", "1.10")]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("llama_cpp", "write ENGINE==VERSION"), ("llama_cpp==3", "no such release; the newest are 1.10, 2.0"),
+     ("lama==3", "lama has no releases to watch")],
+)  # fmt: skip
+def test_of_several_none_is_announced_where_one_is_wrong(
+    index: Index, monkeypatch: pytest.MonkeyPatch, word: str, said: str
+) -> None:
+    told = told_by_hand(monkeypatch)
+    index.versions = ("1.10", "2.0")
+    with pytest.raises(InputError, match=said):
+        announce_by_hand(["llama_cpp==2.0", word])
+    assert told == []

@@ -96,6 +96,11 @@ class Stack:
         told = self.api.get(f"/flow_runs/{run}").json()["state"]
         assert told["type"] in states, told
 
+    def unended(self) -> list[str]:
+        """The names of runs that have begun and not ended, as Prefect has it."""
+        begun = {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}
+        return [one["name"] for one in self.post("/flow_runs/filter", {"flow_runs": begun})]
+
     def cancel(self, run: str) -> None:
         self.post(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
 

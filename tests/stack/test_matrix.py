@@ -84,6 +84,16 @@ def test_what_is_scheduled_gets_its_runs(stack: Stack) -> None:
     until(lambda: stack.post("/flow_runs/filter", ask), 150)
 
 
+def test_deployments_that_measure_nothing_run_on_their_workers(stack: Stack) -> None:
+    """The watcher's first look announces nothing."""
+    watched = stack.run("watch-releases", {"request": {"engines": ["llama_cpp"]}})
+    published = stack.run("publish", {"request": {}})
+    for run in (watched, published):
+        stack.ends(run, "COMPLETED")
+    told = {"deployments": {"name": {"any_": ["engine-release"]}}}
+    assert stack.post("/flow_runs/filter", told) == []
+
+
 def test_a_matrix_is_whole_though_a_worker_is_killed_on_the_way(stack: Stack, tmp_path: Path) -> None:
     """On two hosts; the killed host's variant is measured again elsewhere, the supervisor starts its worker again, and
     no cell is in MLflow twice."""
@@ -133,7 +143,7 @@ def test_a_release_is_compared_judged_and_in_mlflow(stack: Stack, tmp_path: Path
     stack.ends(run["id"], "COMPLETED", "FAILED", limit_s=1500)
     told = [one for host in ("host-a", "host-b") for one in comparisons(stack.host(host))]
     (result,) = told
-    assert (result["from_version"], result["to_version"]) == ("2026.9.11063", "2026.10.11549")
+    assert (result["from"], result["to"]) == ("2026.9.11063", "2026.10.11549")
     (tagged,) = stack.runs("released", "comparison")
     assert tagged["dyno.comparison"] == result["id"]
     assert tagged["status"] == "FINISHED"

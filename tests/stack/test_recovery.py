@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.stack.conftest import (
+    EXPERIMENT,
     Stack,
     engines,
     flow_processes,
@@ -78,14 +79,18 @@ def test_a_flow_process_that_is_killed_leaves_no_engine(stack: Stack, experiment
             os.kill(pid, number)
     until(lambda: not engines(stack.host(HOST)), 60)
     stack.ends(run, "CRASHED", "FAILED")
+    until(lambda: not stack.unended())
     goes_on(stack, experiment)
     assert nothing_runs(stack.host(HOST))
 
 
-def test_a_worker_that_is_ended_leaves_no_engine_and_comes_back(stack: Stack, experiment: Path) -> None:
-    """SIGKILL: its flow cannot be told by it. The run is a crashed one within the time of missed heartbeats."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_worker_that_is_ended_leaves_no_engine_and_comes_back(
+    stack: Stack, experiment: Path, number: signal.Signals
+) -> None:
+    """Killed, it cannot tell its flow: the kernel does."""
     run = measuring(stack, experiment)
-    os.kill(stack.status()[HOST]["pid"], signal.SIGKILL)
+    os.kill(stack.status()[HOST]["pid"], number)
     until(lambda: not engines(stack.host(HOST)), 60)
     stack.ends(run, "CRASHED", "FAILED")
     until(lambda: stack.status()[HOST]["well"])
@@ -104,6 +109,43 @@ def test_an_engine_that_is_killed_is_a_failed_cell_everywhere(stack: Stack, expe
     assert told[failed["cell_id"]]["status"] == "FAILED"
     assert {one["status"] for cell, one in told.items() if cell != failed["cell_id"]} == {"FINISHED"}
     assert nothing_runs(stack.host(HOST))
+
+
+def test_a_failed_cell_is_retried_by_the_deployment_and_counted(stack: Stack, experiment: Path) -> None:
+    """The whole way: a matrix with a cell that failed, `retry-failed` on demand, and a second one that has nothing to
+    do."""
+    asked = {"experiments": [str(experiment)]}
+    matrix = stack.run("full-matrix", {"request": asked})
+    hosts = [stack.host(name) for name in ("host-a", "host-b")]
+    until(lambda: any(trials(host, experiment.stem) for host in hosts))
+    for host in hosts:
+        for pid in engines(host):
+            os.kill(pid, signal.SIGKILL)
+    stack.ends(matrix, "FAILED")
+    failed = [one for one in results(stack.host("control"), experiment.stem).values() if one["state"] == "failed"]
+    assert [one["failure_class"] for one in failed] == ["killed"]
+    for _ in range(2):
+        stack.ends(stack.run("retry-failed", {"request": asked | {"now": True}}), "COMPLETED")
+    here = results(stack.host("control"), experiment.stem)
+    assert {one["state"] for one in here.values()} <= {"measured", "invalid"}
+    (file,) = stack.host("control").glob(f"campaigns/{experiment.stem}/*/retries.json")
+    assert json.loads(file.read_text())[failed[0]["cell_id"]] == 1
+    told = stack.cells(experiment.stem)
+    assert {one["status"] for one in told.values()} == {"FINISHED"}
+
+
+def test_a_matrix_that_is_cancelled_takes_its_variants_with_it(stack: Stack, experiment: Path) -> None:
+    experiment.write_text(EXPERIMENT.replace("QUANTIZATION", "[f16, q8_0, q4_k_m]"))
+    matrix = stack.run("full-matrix", {"request": {"experiments": [str(experiment)]}})
+    hosts = [stack.host(name) for name in ("host-a", "host-b")]
+    until(lambda: any(trials(host, experiment.stem) for host in hosts))
+    stack.cancel(matrix)
+    stack.ends(matrix, "CANCELLED")
+    sent = {"flow_runs": {"name": {"like_": experiment.stem}}, "deployments": {"name": {"any_": ["measure-variant"]}}}
+    until(lambda: {one["state_type"] for one in stack.post("/flow_runs/filter", sent)} == {"CANCELLED"}, 120)
+    assert len(stack.post("/flow_runs/filter", sent)) == 3
+    until(lambda: all(nothing_runs(host) for host in hosts), 60)
+    until(lambda: not stack.unended())
 
 
 def test_a_measurement_outlives_a_restart_of_prefects_server(stack: Stack, experiment: Path) -> None:
