@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install quickstart test test-engines test-browser stack stack-down test-stack bench-matrix check-flags lint \
+.PHONY: help install quickstart test test-engines test-browser stack stack-down test-stack chaos bench-matrix check-flags lint \
 	types bench-client lock lock-docker lock-images check-compose lock-charts ui clean
 
 help:  ## what can be made
@@ -58,6 +58,12 @@ stack-down: .venv/.stack  ## ends it; what it holds is kept
 
 test-stack: .venv/.stack .venv/.dev  ## the stack for real: a matrix over two hosts, and what comes of kills and outages
 	$(BIN)/pytest tests/stack tests/flows -m stack
+
+ROUNDS ?= 5
+SEED ?= 1
+
+chaos: .venv/.stack .venv/.dev  ## kills what it likes in a stack of its own, and looks whether all holds (two minutes a round); ROUNDS=5 SEED=1
+	$(BIN)/python -m tests.stack.chaos --rounds $(ROUNDS) --seed $(SEED)
 
 bench-matrix: .venv/.stack .venv/.dev  ## a matrix of 100 variants that only sleep, over the stack: overhead, growth, queries
 	$(BIN)/python -m tests.benchmarks.bench_matrix

@@ -15,20 +15,30 @@ from prefect.automations import (
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
 
+from experiments.schema.requests import CONTROL_POOL, MEASURING_POOL
 from flows.announcing import JUDGED
+from flows.fleet import TAG
+from tasks.campaigns.dispatch import PROCESS_LIMIT_S
 
 ZOMBIES = "dyno: a run whose worker died has crashed"
-GO_ON = "dyno: a comparison whose worker died goes on"
+GO_ON = "dyno: a comparison or matrix whose worker died goes on"
+NEVER_BEGUN = "dyno: a run that its worker never began is scheduled again"
+IN_VAIN = "dyno: a comparison or matrix that crashed before it ran is scheduled again"
+THOSE_THAT_GO_ON = ["engine-release", "full-matrix"]
+"""Flows that, run again, find what they launched or sent."""
+
 REGRESSIONS = "dyno: tell of a regression"
 SILENT = timedelta(seconds=120)
 """Four of the heartbeats that prefect.yaml asks for."""
+
+NOT_BEGUN = timedelta(seconds=PROCESS_LIMIT_S)
 
 Change = Literal["made", "changed", "unchanged"]
 
 
 def automations(notification_block: UUID | None) -> list[AutomationCore]:
     """Those of a fleet; that of a regression where there is a block to send it by."""
-    found = [zombies(), comparison_goes_on()]
+    found = [zombies(), goes_on(), never_begun(), begun_in_vain()]
     return found + ([regression(notification_block)] if notification_block is not None else [])
 
 
@@ -38,40 +48,73 @@ def zombies() -> AutomationCore:
     return AutomationCore(
         name=ZOMBIES,
         description="A run that has sent heartbeats and is silent for two minutes is marked as crashed.",
-        trigger=EventTrigger(
-            after={"prefect.flow-run.heartbeat"},
-            expect={"prefect.flow-run.*"},
-            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
-            match_related=ResourceSpecification(
-                {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.dyno"}
-            ),
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=SILENT,
-        ),
+        trigger=_silence({"heartbeat"}, {"role": "tag", "id": f"prefect.tag.{TAG}"}, SILENT),
         actions=[ChangeFlowRunState(state=StateType.CRASHED, message="its heartbeats have stopped: its worker died")],
     )
 
 
-def comparison_goes_on() -> AutomationCore:
-    """Once: what was launched is kept, and where its own launches kill the worker a second time would too."""
+def _silence(after: set[str], related: dict[str, str | list[str]], within: timedelta, **labels: str) -> EventTrigger:
+    """Of a run with these labels, and something related to it: nothing is heard any more after one of these events."""
+    return EventTrigger(
+        after={f"prefect.flow-run.{name}" for name in after},
+        expect={"prefect.flow-run.*"},
+        match=ResourceSpecification(
+            {"prefect.resource.id": ["prefect.flow-run.*"]}
+            | {f"prefect.{name.replace('_', '-')}": value for name, value in labels.items()}
+        ),
+        match_related=ResourceSpecification({f"prefect.resource.{name}": value for name, value in related.items()}),
+        for_each={"prefect.resource.id"},
+        posture=Posture.Proactive,
+        threshold=1,
+        within=within,
+    )
+
+
+def goes_on() -> AutomationCore:
+    """Once: what was launched or sent is kept, and where its own launches kill the worker a second time would too."""
     return AutomationCore(
         name=GO_ON,
-        description="An engine-release run that crashed is scheduled again, once; it goes on at the launch it was at.",
+        description="A comparison or a matrix that crashed is scheduled again, once; it goes on where it was.",
         trigger=EventTrigger(
             expect={"prefect.flow-run.Crashed"},
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": "1"}),
             match_related=ResourceSpecification(
-                {"prefect.resource.role": "flow", "prefect.resource.name": "engine-release"}
+                {"prefect.resource.role": "flow", "prefect.resource.name": THOSE_THAT_GO_ON}
             ),
             for_each={"prefect.resource.id"},
             posture=Posture.Reactive,
             threshold=1,
             within=timedelta(0),
         ),
-        actions=[ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", force=True)],
+        actions=[_scheduled_again()],
     )
+
+
+def never_begun() -> AutomationCore:
+    """A worker that dies between taking a run and starting it tells nobody, and no heartbeat was ever sent. In other
+    pools than our two a start may take long: of a container its image is fetched."""
+    pools = [MEASURING_POOL, CONTROL_POOL]
+    taken = {"Pending", "Submitting", "InfrastructurePending"}
+    return AutomationCore(
+        name=NEVER_BEGUN,
+        description="A run that a worker took, and that does not begin within minutes, is scheduled again.",
+        trigger=_silence(taken, {"role": "work-pool", "name": pools}, NOT_BEGUN),
+        actions=[_scheduled_again()],
+    )
+
+
+def begun_in_vain() -> AutomationCore:
+    """The process of a run ends at once where Prefect's server is away as it starts: Prefect counts no run then."""
+    return AutomationCore(
+        name=IN_VAIN,
+        description="A comparison or a matrix that crashed before it ran is scheduled again after two minutes.",
+        trigger=_silence({"Crashed"}, {"role": "flow", "name": THOSE_THAT_GO_ON}, SILENT, run_count="0"),
+        actions=[_scheduled_again()],
+    )
+
+
+def _scheduled_again() -> ChangeFlowRunState:
+    return ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", force=True)
 
 
 def regression(block: UUID) -> AutomationCore:

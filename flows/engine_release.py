@@ -23,6 +23,7 @@ from tasks.campaigns.campaign import all_results
 from tasks.campaigns.comparison import Comparison, all_comparisons
 from tasks.campaigns.home import Home, open_home
 from tasks.find_releases import release_before
+from tasks.patience import patiently
 from tasks.releases.settings import pip_settings
 from tasks.serving.lease import reap
 from tasks.serving.parent_death import end_with_worker
@@ -75,7 +76,7 @@ def _compared(experiment: Experiment, request: ReleaseRequest, home: Home) -> st
     baseline = baseline_version(_measured(experiment, request.engine, home), request, _one_before)
     result = _known(home, experiment, request, baseline) or _judged(experiment, request, baseline, home)
     _show(result, home)
-    announce_verdict(result)
+    patiently(lambda: announce_verdict(result))
     if result.verdict is ChangeVerdict.VOID:
         raise DynoError(f"the comparison is void: {result.reason}")
     return f"{result.verdict.value} ({baseline} to {request.version})"

@@ -28,6 +28,7 @@ from flows.cancelling import this_run_is_cancelled
 from flows.hosts import HOST_PREFIX, weights_variable
 from tasks.campaigns.dispatch import GONE, Dispatch, asked_id, next_step
 from tasks.campaigns.placement import placed, weights_id
+from tasks.patience import patiently, shown
 
 log = logging.getLogger("dyno.pool")
 
@@ -59,12 +60,12 @@ def fan_out(run: ExperimentOrder, pool: str, *, attempts: int, before: dict[str,
     """Returns when each variant's run has ended: by variant id the reason why nothing came of it, where so. `before`
     are the ends of the results by cell that are to be replaced. Where this run is cancelled, so are those that it
     sent; where it is ended otherwise they go on, and who runs it again finds them."""
-    deployment = deployment_in(pool)
+    deployment = patiently(lambda: deployment_in(pool))
     open_: list[Dispatch] = []
     with get_client(sync_client=True) as client:
         try:
-            for one in _dispatches(client, run, pool, before):
-                open_.append(_sent(deployment, run, one, past=True))
+            for one in patiently(lambda: _dispatches(client, run, pool, before)):
+                open_.append(patiently(lambda one=one: _sent(deployment, run, one, past=True)))  # type: ignore[misc]
             return _waited_for(client, deployment, run, pool, open_, attempts)
         except BaseException:
             if this_run_is_cancelled():
@@ -164,17 +165,31 @@ def _waited_for(
     """`open_` is at all times what has not ended."""
     lost: dict[str, str] = {}
     whole, told = len(open_), 0
-    progress = create_progress_artifact(0.0, key="progress", description=f"0 of {whole} variants")
+    progress = _progress(None, 0, whole, lost)
     while open_:
-        open_[:] = _looked_after(client, deployment, run, pool, open_, attempts, lost)
+        # Twice is as good as once: a run that was sent has a key, by which the second asking finds it.
+        open_[:] = patiently(lambda: _looked_after(client, deployment, run, pool, open_, attempts, lost))
         if (ended := whole - len(open_)) != told:
             told = ended
-            update_progress_artifact(
-                cast(UUID, progress), 100 * ended / whole, description=f"{ended} of {whole} variants, {len(lost)} lost"
-            )
+            progress = _progress(progress, ended, whole, lost)
         if open_:
             time.sleep(POLL_S)
     return lost
+
+
+def _progress(artifact: UUID | None, ended: int, whole: int, lost: dict[str, str]) -> UUID | None:
+    """Shows how far it is; the artifact, where there is one."""
+    share, told = 100 * ended / whole, f"{ended} of {whole} variants, {len(lost)} lost"
+    made: list[UUID] = [artifact] if artifact else []
+
+    def show() -> None:
+        if made:
+            update_progress_artifact(made[0], share, description=told)
+        else:
+            made.append(cast(UUID, create_progress_artifact(share, key="progress", description=told)))
+
+    shown(show)
+    return made[0] if made else None
 
 
 def _looked_after(

@@ -17,6 +17,7 @@ from engine_adapters import ADAPTERS
 from experiments.errors import InputError
 from experiments.schema.variant import Variant
 from tasks.campaigns.placement import weights_id
+from tasks.patience import patiently
 from tasks.serving.gpus import NoNvml, chosen_gpus, describe_gpus
 
 HOST_PREFIX = "host-"
@@ -90,10 +91,15 @@ def alone_on_host(variant: Variant) -> Iterator[None]:
     """Nobody else of the fleet measures on what this variant takes while the block runs."""
     names = limits_of(variant, host_name())
     for name in names:
-        ensure_limit(name)
+        patiently(lambda name=name: ensure_limit(name))  # type: ignore[misc]
     # A server that is away for a minute must not end a measurement: the worker's own limit of one and the store's lock
     # keep others off meanwhile.
-    with concurrency(names, strict=True, lease_duration=LEASE_S, raise_on_lease_renewal_failure=False):
+    with contextlib.ExitStack() as held:
+        patiently(
+            lambda: held.enter_context(
+                concurrency(names, strict=True, lease_duration=LEASE_S, raise_on_lease_renewal_failure=False)
+            )
+        )
         yield
 
 
@@ -105,6 +111,7 @@ def weights_variable(queue: str) -> str:
 def remember_weights(variant: Variant) -> None:
     """That this host has the weights of a variant: the next one of the same is offered to it first."""
     name, found = weights_variable(host_queue()), weights_id(variant)
-    known = cast(list[str], Variable.get(name, []))
+    known = cast(list[str], patiently(lambda: Variable.get(name, [])))
     if found not in known:
-        Variable.set(name, [*known, found][-_MOST_WEIGHTS:], overwrite=True)
+        weights = [*known, found][-_MOST_WEIGHTS:]
+        patiently(lambda: Variable.set(name, weights, overwrite=True))

@@ -33,7 +33,7 @@ from flows.stack_services import (
 from flows.stack_workers import HOSTS, worker
 from tasks.campaigns.home import Home
 from tasks.serving.guarded import GuardedProcess, guarded_process
-from tasks.serving.lease import ProcessIdentity, is_alive, this_process
+from tasks.serving.lease import ProcessIdentity, is_alive, reap, this_process
 
 log = logging.getLogger("dyno.stack")
 
@@ -41,6 +41,9 @@ LOOK_EVERY_S = 0.5
 LONGEST_PAUSE_S = 30.0
 STEADY_S = 120.0
 """A service that ran so long is started again at once; one that keeps ending waits longer and longer."""
+
+LONGEST_END_S = 45.0
+"""What a service may take to end, its guard's patience included."""
 
 
 @dataclass(slots=True)
@@ -63,6 +66,7 @@ class Supervisor:
     home: Home
     told: Callable[[Sequence[Running]], None]
     running: list[Running] = field(default_factory=list)
+    known: list[tuple[int | None, int]] = field(default_factory=list)
 
     def start(self, service: Service) -> None:
         """Returns when the service is well. Raises SetupError with its last words where it is not in time."""
@@ -86,9 +90,19 @@ class Supervisor:
             if one.due_at is None:
                 self._look_at(one)
             elif time.monotonic() >= one.due_at:
-                one.process = one.ends.enter_context(_guarded(self.home, one.service))
-                one.started_at, one.due_at, one.restarts = time.monotonic(), None, one.restarts + 1
+                self._start_again(one)
+        # The number of a process that was just started is known a moment later.
+        now = [(one.process.learn_session(), one.restarts) for one in self.running]
+        if now != self.known:
+            with _whatever_the_disk_says("what runs is not written down"):
                 self.told(self.running)
+                self.known = now
+
+    def _start_again(self, one: Running) -> None:
+        one.due_at = time.monotonic() + one.pause_s
+        with _whatever_the_disk_says(f"{one.service.name} does not start"):
+            one.process = one.ends.enter_context(_guarded(self.home, one.service))
+            one.started_at, one.due_at, one.restarts = time.monotonic(), None, one.restarts + 1
 
     def _look_at(self, one: Running) -> None:
         status = one.process.exit_status()
@@ -106,6 +120,15 @@ class Supervisor:
             one = self.running.pop()
             log.info("ending %s", one.service.name)
             one.ends.close()
+
+
+@contextlib.contextmanager
+def _whatever_the_disk_says(what: str) -> Iterator[None]:
+    """A full disk passes; a supervisor that ends for it takes everything along."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("%s: %s", what, error)
 
 
 def _guarded(home: Home, service: Service) -> contextlib.AbstractContextManager[GuardedProcess]:
@@ -127,6 +150,8 @@ def stack_folder(home: Home) -> Path:
 def run_stack(home: Home, *, prefect_port: int, mlflow_port: int, workers: bool, register: bool) -> None:
     """Until SIGTERM or Ctrl-C. Raises SetupError where something does not start."""
     with _alone(home) as folder:
+        for what in reap(home.leases, grace_s=LONGEST_END_S):
+            log.warning("ended %s, which a supervisor that was killed had left", what)
         stack = make_stack(folder, prefect_port=prefect_port, mlflow_port=mlflow_port)
         supervisor = Supervisor(home, lambda running: _write_state(stack, running, "starting"))
         try:
@@ -264,10 +289,11 @@ def start_in_background(home: Home, options: Sequence[str], say: Callable[[str],
 
 
 def stop_stack(home: Home, *, patience_s: float = 120.0) -> bool:
-    """Ends the stack of this store; False where none ran. Raises SetupError where it does not end."""
+    """Ends the stack of this store, or what a supervisor that was killed left of it; False where nothing ran. Raises
+    SetupError where it does not end."""
     state = read_state(home)
     if state is None:
-        return False
+        return bool(reap(home.leases, grace_s=LONGEST_END_S))
     supervisor = ProcessIdentity(**state["supervisor"])
     os.kill(supervisor.pid, signal.SIGTERM)
     limit = time.monotonic() + patience_s

@@ -8,31 +8,31 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from experiments.schema.result import CellResult
 from tasks.campaigns.campaign import Campaign
 from tasks.campaigns.home import Home
+from tasks.patience import shown
 from tasks.reporting.tables import result_rows
 from tasks.track import tracking_store
 
 
 def show_results(results: Sequence[CellResult], campaign: Campaign) -> None:
     """The results of a campaign as a table; every number stands in MLflow, and in the report."""
-    create_table_artifact(
-        key="results",
-        table=[{name: _plain(value) for name, value in row.items()} for row in result_rows(results)],
-        description=f"Campaign {campaign.name}: {len(results)} cells. Report: `{campaign.folder / 'report.html'}`",
-    )
+    table = [{name: _plain(value) for name, value in row.items()} for row in result_rows(results)]
+    told = f"Campaign {campaign.name}: {len(results)} cells. Report: `{campaign.folder / 'report.html'}`"
+    shown(lambda: create_table_artifact(key="results", table=table, description=told))
 
 
 def link_mlflow(home: Home, run_id: str, key: str = "mlflow") -> None:
     """A link where MLflow is a server; where it is a file, how to see it. Raises PublishError."""
     url = tracking_store(home).run_url(run_id)
     if url:
-        create_link_artifact(key=key, link=url, link_text=f"MLflow run {run_id}")
+        shown(lambda: create_link_artifact(key=key, link=url, link_text=f"MLflow run {run_id}"))
     else:
-        create_markdown_artifact(key=key, markdown=f"MLflow run `{run_id}`; `dyno ui` shows it.")
+        shown(lambda: create_markdown_artifact(key=key, markdown=f"MLflow run `{run_id}`; `dyno ui` shows it."))
 
 
 def link_report(report: Path, key: str = "report") -> None:
     """Where the report lies: Prefect shows no files."""
-    create_markdown_artifact(key=key, markdown=f"The report is `{report}`, and an artifact of the MLflow run.")
+    told = f"The report is `{report}`, and an artifact of the MLflow run."
+    shown(lambda: create_markdown_artifact(key=key, markdown=told))
 
 
 def _plain(value: object) -> object:

@@ -16,6 +16,7 @@ from experiments.schema.order import ExperimentOrder
 from experiments.schema.result import CellResult
 from tasks.campaigns.campaign import Campaign
 from tasks.campaigns.home import Home
+from tasks.patience import shown
 from tasks.reporting.drawing import write_plots
 from tasks.serving.server import files_beside
 from tasks.telemetry.record import read_telemetry
@@ -39,11 +40,9 @@ def track(result: CellResult, run: ExperimentOrder, campaign: Campaign) -> CellR
     except PublishError as error:
         log.warning("%s", error)
         return result
-    create_markdown_artifact(
-        key="mlflow-run",
-        description=f"{result.variant.label} on {result.workload.name}",
-        markdown=f"Cell `{result.cell_id}`: {result.state}. MLflow run `{tracked.mlflow_run_id}`.",
-    )
+    about = f"{result.variant.label} on {result.workload.name}"
+    told = f"Cell `{result.cell_id}`: {result.state}. MLflow run `{tracked.mlflow_run_id}`."
+    shown(lambda: create_markdown_artifact(key="mlflow-run", description=about, markdown=told))
     return tracked
 
 
@@ -55,7 +54,8 @@ def link_invocation(run: ExperimentOrder, flow_run_id: str) -> None:
         tracking_store(Home(Path(run.home))).tag_run(run.invocation_run_id, {"prefect.flow_run_id": flow_run_id})
     except PublishError as error:
         log.warning("%s", error)
-    create_markdown_artifact(key="mlflow-invocation", markdown=f"MLflow run `{run.invocation_run_id}`")
+    told = f"MLflow run `{run.invocation_run_id}`"
+    shown(lambda: create_markdown_artifact(key="mlflow-invocation", markdown=told))
 
 
 def publish_cell(result: CellResult, home: Home, campaign: Campaign, invocation_run_id: str) -> CellResult:

@@ -11,6 +11,9 @@ from tasks.campaigns.placement import ANY
 PENDING_LIMIT_S = 600.0
 """A worker that took a run and did not start it in this time is gone: no heartbeat of the run was ever sent."""
 
+PROCESS_LIMIT_S = 180.0
+"""The same where nothing but a process is started."""
+
 GONE = ("CRASHED", "CANCELLED", "FAILED")
 """Final states of a run that leave a variant without a result, unless MLflow has one."""
 

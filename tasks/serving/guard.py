@@ -2,7 +2,8 @@
 
 Run by path with the standard library only. FD is the read end of a pipe whose write end the owner holds: when it
 reaches its end (the owner closed it, or died) or when CMD exits, every descendant gets SIGTERM, and SIGKILL after
-GRACE_S seconds. PIDFILE receives CMD's process id. Exit status: CMD's own, 128 + n where signal n ended it.
+GRACE_S seconds. PIDFILE receives CMD's process id; where the owner died, it is removed at the end with the lease beside
+it (PIDFILE's name with .json), which names nothing any more. Exit status: CMD's own, 128 + n where signal n ended it.
 
 ENDING is a JSON object of the commands that end what CMD started elsewhere, such as a container, which is nobody's
 descendant: `stop`, then `tell` (its output goes to the log), then `remove`, each a list of words; {} where there is
@@ -45,6 +46,9 @@ def main(fd: int, pidfile: str, grace_s: float, ending: dict[str, list[str]], co
         _run(ending.get(name, []), grace_s, is_heard=name == "tell")
     _end_descendants(grace_s)
     _run(ending.get("remove", []), grace_s, is_heard=False)
+    # Whether a container is gone only its reaper knows for certain.
+    if not ending and _owner_is_gone(fd) and not _descendants():
+        _drop_lease(pidfile)
     status = child.poll()
     if status is None:
         return 128 + signal.SIGKILL
@@ -66,6 +70,12 @@ def _write_aside(path: str, text: str) -> None:
     with open(path + ".partial", "w", encoding="ascii") as file:
         file.write(text)
     os.rename(path + ".partial", path)
+
+
+def _drop_lease(pidfile: str) -> None:
+    for path in (os.path.splitext(pidfile)[0] + ".json", pidfile):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 def _owner_is_gone(fd: int) -> bool:

@@ -1,5 +1,6 @@
 """A stack of its own for these tests: real PostgreSQL, Redis, Prefect, MLflow and workers, started by the command."""
 
+import contextlib
 import json
 import os
 import re
@@ -202,9 +203,9 @@ def experiment(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return file
 
 
-@pytest.fixture(scope="session")
-def stack(xllamacpp: Environment, environments: Path) -> Iterator[Stack]:
-    """Started once; the engine's environment is shared by its hosts, being slow to make."""
+@contextlib.contextmanager
+def running_stack(environments: Path) -> Iterator[Stack]:
+    """A stack over a folder of its own; the engine's environment is shared by its hosts, being slow to make."""
     home = Path(tempfile.mkdtemp(prefix="dyno-stack-"))
     for host in ("host-a", "host-b", "control"):
         store = home / "stack" / "hosts" / host
@@ -219,7 +220,15 @@ def stack(xllamacpp: Environment, environments: Path) -> Iterator[Stack]:
     finally:
         with_state = home / "stack" / "state.json"
         if with_state.exists():
-            os.kill(int(json.loads(with_state.read_text())["supervisor"]["pid"]), signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(json.loads(with_state.read_text())["supervisor"]["pid"]), signal.SIGCONT)
         subprocess.run([*command, "down"], env=env, check=False, timeout=300)
         if not os.environ.get("DYNO_KEEP_STACK"):
             shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def stack(xllamacpp: Environment, environments: Path) -> Iterator[Stack]:
+    """Started once."""
+    with running_stack(environments) as started:
+        yield started

@@ -84,6 +84,22 @@ def test_the_tree_ends_with_its_owner(
     assert until(lambda: none_lives(tree))
 
 
+def test_an_owner_that_was_killed_leaves_no_lease(
+    owned: "tuple[subprocess.Popen[bytes], list[int]]", tmp_path: Path
+) -> None:
+    owner, _ = owned
+    assert len(list((tmp_path / "leases").iterdir())) == 2  # the lease, and the number of its process
+    owner.kill()
+    owner.wait()
+    assert until(lambda: not list((tmp_path / "leases").iterdir()))
+
+
+def test_a_lease_is_its_owners_to_drop_while_it_lives(tmp_path: Path) -> None:
+    with guarded_process(["true"], env={}, log=tmp_path / "log", leases=tmp_path / "leases", what="x") as process:
+        assert until(lambda: process.exit_status() == 0)
+        assert len(list(leases(tmp_path / "leases"))) == 1
+
+
 def test_what_survives_owner_and_guard_is_found_by_its_lease(
     owned: "tuple[subprocess.Popen[bytes], list[int]]", tmp_path: Path
 ) -> None:
@@ -92,8 +108,11 @@ def test_what_survives_owner_and_guard_is_found_by_its_lease(
     (lease,) = leases(tmp_path / "leases")
     survivor = subprocess.Popen(["sleep", "600"], start_new_session=True)
     lease.pidfile.write_text(str(survivor.pid))
+    (guard,) = Path(f"/proc/{owner.pid}/task/{owner.pid}/children").read_text().split()
+    os.kill(int(guard), signal.SIGKILL)
     owner.kill()
     owner.wait()
+    os.kill(tree[1], signal.SIGKILL)
     assert until(lambda: none_lives(tree))
     assert reap(tmp_path / "leases") == ["a tree"]
     assert survivor.wait(10) == -signal.SIGTERM
