@@ -32,6 +32,11 @@ def redacted(value: object) -> object:
     return value
 
 
+def without_password(url: str) -> str:
+    """An address as people and logs may see it: who opens it is left out."""
+    return re.sub(r"://[^/@]*@", "://", url)
+
+
 def is_secret_name(name: str) -> bool:
     """HF_TOKEN, OPENAI_API_KEY, --api-key, Authorization; not prompt_tokens, not tokenizer."""
     return _SECRET_NAME.search(name.lstrip("-")) is not None

@@ -20,6 +20,7 @@ from prefect.variables import Variable
 from prefect.workers.process import ProcessWorker
 
 from experiments.errors import InputError, SetupError
+from experiments.redaction import without_password
 from experiments.schema.requests import CONTROL_POOL, MEASURING_POOL
 from flows.automations import automations, registered
 from flows.fan_out import MEASURE
@@ -61,7 +62,7 @@ def deploy_all(
         changes = [{"name": one.name, "change": registered(client, one)} for one in automations(block)]
         limits = [gpu_limit(host, index) for host, count in hosts.items() for index in range(count)]
         return {
-            "server": _shown(str(client.api_url)),
+            "server": without_password(str(client.api_url)),
             "pools": made,
             "deployments": [
                 row | {"change": change if row["name"] in before else "made"} for row in deployment_rows(client)
@@ -196,8 +197,3 @@ def _experiments(names: Sequence[str]) -> str:
         return "unchanged"
     Variable.set(EXPERIMENTS, list(names) or FIRST_EXPERIMENTS, overwrite=True)
     return "made" if there is None else "changed"
-
-
-def _shown(url: str) -> str:
-    """Without a password."""
-    return url.rpartition("@")[2] if "@" in url else url

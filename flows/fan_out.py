@@ -21,7 +21,7 @@ from prefect.states import Cancelled, Cancelling
 from prefect.variables import Variable
 
 from experiments.errors import InputError
-from experiments.redaction import redacted
+from experiments.redaction import redacted, without_password
 from experiments.schema.order import ExperimentOrder, VariantOrder
 from flows.cancelling import this_run_is_cancelled
 from flows.hosts import HOST_PREFIX, weights_variable
@@ -66,6 +66,7 @@ def fan_out(run: ExperimentOrder, pool: str, *, attempts: int, before: dict[str,
         try:
             for one in patiently(lambda: _dispatches(client, run, pool, before)):
                 open_.append(patiently(lambda one=one: _sent(deployment, run, one, past=True)))  # type: ignore[misc]
+            log.info("%d runs in the pool %s: %s/runs", len(open_), pool, _ui(client))
             return _waited_for(client, deployment, run, pool, open_, attempts)
         except BaseException:
             if this_run_is_cancelled():
@@ -203,6 +204,8 @@ def _looked_after(
             left.append(_sent(deployment, run, one.again()))
         elif step == "lost":
             lost[one.order.variant.id] = _words(run_now)
+        else:
+            log.info("%s: %s", run_name(run, one.order), _words(run_now))
     return left
 
 
@@ -223,6 +226,10 @@ def _step_of(run: FlowRun, host_is_there: bool, tries_left: int) -> str:
     return next_step(
         state.type.value, seconds_in_state=seconds, host_is_there=host_is_there, tries_left=max(0, tries_left)
     )
+
+
+def _ui(client: SyncPrefectClient) -> str:
+    return without_password(str(client.api_url)).rstrip("/").removesuffix("/api")
 
 
 def _withdraw(client: SyncPrefectClient, run: FlowRun | None) -> None:

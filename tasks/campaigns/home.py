@@ -4,12 +4,12 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.errors import SetupError
+from experiments.redaction import without_password
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Home:
     @property
     def shown_tracking_uri(self) -> str:
         """The same without a password: for people and logs."""
-        return re.sub(r"://[^/@]*@", "://", self.tracking_uri)
+        return without_password(self.tracking_uri)
 
     def make(self) -> "Home":
         """Makes the folder; raises SetupError where that cannot be."""

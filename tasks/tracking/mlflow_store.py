@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from experiments.errors import PublishError
-from experiments.redaction import redacted
+from experiments.redaction import redacted, without_password
 from experiments.schema.comparison import ChangeVerdict, ComparisonResult
 from experiments.schema.result import CellResult
 from tasks.tracking.comparison_figures import comparison_metrics, comparison_name, comparison_tags
@@ -261,7 +261,7 @@ class TrackingStore:
             return ""
         with self._publishing("find a run"):
             experiment_id = self._open().get_run(run_id).info.experiment_id
-        return f"{_without_password(self.uri).rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+        return f"{without_password(self.uri).rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
 
     def _open(self) -> "MlflowClient":
         """MLflow's import costs seconds: it waits until something is published."""
@@ -291,7 +291,7 @@ class TrackingStore:
             yield
         except _store_errors() as error:
             raise PublishError(
-                f"the tracking store {_without_password(self.uri)} did not {what}: {_first_line(error)}. The results "
+                f"the tracking store {without_password(self.uri)} did not {what}: {_first_line(error)}. The results "
                 "are on disk: check MLFLOW_TRACKING_URI and that the store can be reached and written, then run the "
                 "same command again"
             ) from error
@@ -492,7 +492,3 @@ def _json(value: object) -> Any:
 
 def _first_line(error: Exception) -> str:
     return str(redacted((str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")))
-
-
-def _without_password(uri: str) -> str:
-    return re.sub(r"://[^/@]*@", "://", uri)
