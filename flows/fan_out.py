@@ -11,6 +11,8 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
     WorkPoolFilter,
     WorkPoolFilterName,
 )
@@ -191,22 +193,61 @@ def _looked_after(
     """Those that are still open; what was lost is added, and what crashed is sent again."""
     found = _read(client, [UUID(one.run_id) for one in open_])
     hosts = online_hosts(client, pool)
+    idle = _idle(client, pool) - sum(not one.host and _waits(found.get(one.run_id)) for one in open_)
     left: list[Dispatch] = []
     for one in open_:
         run_now = found.get(one.run_id)
         is_there = not one.host or one.host in hosts
-        step = "wait" if run_now is None else _step_of(run_now, is_there, attempts - one.tries)
+        others_idle = bool(one.host) and idle > 0
+        step = "wait" if run_now is None else _step_of(run_now, is_there, attempts - one.tries, others_idle)
         if step == "wait":
             left.append(one)
-        elif step == "again":
-            log.warning("%s: %s; running it again elsewhere", run_name(run, one.order), _words(run_now))
-            _withdraw(client, run_now)
-            left.append(_sent(deployment, run, one.again()))
+        elif step in ("again", "offer"):
+            idle -= step == "offer"
+            left.append(_elsewhere(client, deployment, run, one, run_now, step))
         elif step == "lost":
             lost[one.order.variant.id] = _words(run_now)
         else:
             log.info("%s: %s", run_name(run, one.order), _words(run_now))
     return left
+
+
+def _elsewhere(
+    client: SyncPrefectClient,
+    deployment: UUID,
+    run: ExperimentOrder,
+    dispatch: Dispatch,
+    run_now: FlowRun | None,
+    step: str,
+) -> Dispatch:
+    """Sent before the old run is withdrawn: where that fails, both are done again, and the key finds what was sent."""
+    if step == "offer":
+        log.info(
+            "%s: %s is busy, and another host is not: offered to any", run_name(run, dispatch.order), dispatch.host
+        )
+        next_, why = dispatch.offered(), "its host is busy: it was offered to any"
+    else:
+        log.warning("%s: %s; running it again elsewhere", run_name(run, dispatch.order), _words(run_now))
+        next_, why = dispatch.again(), "its worker is gone: it runs elsewhere"
+    sent = _sent(deployment, run, next_)
+    if run_now is not None and run_now.state is not None and not run_now.state.is_final():
+        client.set_flow_run_state(run_now.id, Cancelled(message=why), force=True)
+    return sent
+
+
+def _idle(client: SyncPrefectClient, pool: str) -> int:
+    """How many workers of the pool have nothing to do: each does one thing at a time."""
+    begun = FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
+    busy = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=begun)),
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+        limit=PAGE,
+    )
+    return len(_workers(client, pool)) - len(busy)
+
+
+def _waits(run: FlowRun | None) -> bool:
+    return run is not None and run.state is not None and run.state.is_scheduled()
 
 
 def _read(client: SyncPrefectClient, ids: Sequence[UUID]) -> dict[str, FlowRun]:
@@ -218,24 +259,22 @@ def _read(client: SyncPrefectClient, ids: Sequence[UUID]) -> dict[str, FlowRun]:
     return found
 
 
-def _step_of(run: FlowRun, host_is_there: bool, tries_left: int) -> str:
+def _step_of(run: FlowRun, host_is_there: bool, tries_left: int, others_idle: bool) -> str:
     state = run.state
     if state is None:
         return "wait"
     seconds = (datetime.now(UTC) - state.timestamp).total_seconds()
     return next_step(
-        state.type.value, seconds_in_state=seconds, host_is_there=host_is_there, tries_left=max(0, tries_left)
+        state.type.value,
+        seconds_in_state=seconds,
+        host_is_there=host_is_there,
+        tries_left=max(0, tries_left),
+        others_idle=others_idle,
     )
 
 
 def _ui(client: SyncPrefectClient) -> str:
     return without_password(str(client.api_url)).rstrip("/").removesuffix("/api")
-
-
-def _withdraw(client: SyncPrefectClient, run: FlowRun | None) -> None:
-    """So that a worker that comes back does not start it too."""
-    if run is not None and run.state is not None and not run.state.is_final():
-        client.set_flow_run_state(run.id, Cancelled(message="its worker is gone: it runs elsewhere"), force=True)
 
 
 def _words(run: FlowRun | None) -> str:

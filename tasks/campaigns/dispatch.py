@@ -14,10 +14,13 @@ PENDING_LIMIT_S = 600.0
 PROCESS_LIMIT_S = 180.0
 """The same where nothing but a process is started."""
 
+OFFER_LIMIT_S = 60.0
+"""So long a run waits for the host that it was offered to, while another one has nothing to do."""
+
 GONE = ("CRASHED", "CANCELLED", "FAILED")
 """Final states of a run that leave a variant without a result, unless MLflow has one."""
 
-Step = Literal["wait", "done", "again", "lost"]
+Step = Literal["wait", "done", "again", "offer", "lost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,10 @@ class Dispatch:
         """Behind a run that ended without a result before this invocation began."""
         return replace(self, attempt=self.attempt + 1)
 
+    def offered(self) -> "Dispatch":
+        """To whoever is free, for the host that it was for is busy; none of its tries is spent."""
+        return replace(self, attempt=self.attempt + 1, host=ANY, run_id="")
+
     def again(self) -> "Dispatch":
         """Elsewhere: whoever is free."""
         return replace(self, attempt=self.attempt + 1, tries=self.tries + 1, host=ANY, run_id="")
@@ -53,16 +60,21 @@ def asked_id(run: ExperimentOrder, order: VariantOrder, before: Sequence[str]) -
     return f"{run.experiment}-{run.campaign}-{order.variant.id}-{content_id(cells, list(before))}"
 
 
-def next_step(state: str, *, seconds_in_state: float, host_is_there: bool, tries_left: int) -> Step:
+def next_step(
+    state: str, *, seconds_in_state: float, host_is_there: bool, tries_left: int, others_idle: bool = False
+) -> Step:
     """What Prefect's type of a state asks for. A run that has crashed lost its worker or its process, and one that
     nobody is there to start waits in vain: both are run again elsewhere, as often as there are tries. One that a person
-    cancelled is not, and one that failed has said why."""
+    cancelled is not, and one that failed has said why. `others_idle`: the run was offered to one host, and others of
+    the pool have nothing to do."""
     if state in ("COMPLETED", "FAILED"):
         return "done"
     if state == "CANCELLED":
         return "lost"
     if state == "CRASHED":
         return "again" if tries_left else "lost"
+    if state == "SCHEDULED" and host_is_there and others_idle and seconds_in_state > OFFER_LIMIT_S:
+        return "offer"
     stuck = state == "PENDING" and seconds_in_state > PENDING_LIMIT_S
     abandoned = state == "SCHEDULED" and not host_is_there
     return "again" if (stuck or abandoned) and tries_left else "wait"

@@ -5,7 +5,7 @@ import pytest
 from experiments.schema.order import CellOrder, ExperimentOrder, VariantOrder
 from experiments.schema.variant import Variant
 from experiments.schema.workload import Workload
-from tasks.campaigns.dispatch import PENDING_LIMIT_S, Dispatch, asked_id, next_step
+from tasks.campaigns.dispatch import OFFER_LIMIT_S, PENDING_LIMIT_S, Dispatch, asked_id, next_step
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,23 @@ def test_each_state_asks_for_one_step(
     state: str, seconds: float, host_is_there: bool, tries_left: int, step: str
 ) -> None:
     found = next_step(state, seconds_in_state=seconds, host_is_there=host_is_there, tries_left=tries_left)
+    assert found == step
+
+
+@pytest.mark.parametrize(
+    ("state", "seconds", "others_idle", "step"),
+    [
+        ("SCHEDULED", OFFER_LIMIT_S + 1, True, "offer"),
+        ("SCHEDULED", OFFER_LIMIT_S - 1, True, "wait"),
+        ("SCHEDULED", OFFER_LIMIT_S + 1, False, "wait"),
+        ("RUNNING", OFFER_LIMIT_S + 1, True, "wait"),
+        ("PENDING", OFFER_LIMIT_S + 1, True, "wait"),
+    ],
+)
+def test_what_waits_for_a_busy_host_is_offered_to_one_that_has_nothing_to_do(
+    state: str, seconds: float, others_idle: bool, step: str
+) -> None:
+    found = next_step(state, seconds_in_state=seconds, host_is_there=True, tries_left=0, others_idle=others_idle)
     assert found == step
 
 
@@ -58,4 +75,6 @@ def test_a_run_again_is_for_any_host_and_has_a_key_of_its_own(order: VariantOrde
     first = Dispatch(order, "asked", host="host-a", run_id="r1")
     second = first.again()
     assert (second.key, second.host, second.run_id, second.tries) == ("asked-2", "", "", 2)
+    offered = first.offered()
+    assert (offered.key, offered.host, offered.run_id, offered.tries) == ("asked-2", "", "", 1)
     assert first.past().tries == 1, "what ended before this invocation is none of its tries"
