@@ -3,8 +3,9 @@
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -28,7 +29,7 @@ from experiments.schema.order import ExperimentOrder, VariantOrder
 from flows.cancelling import this_run_is_cancelled
 from flows.hosts import HOST_PREFIX, weights_variable
 from tasks.campaigns.dispatch import GONE, Dispatch, asked_id, next_step
-from tasks.campaigns.placement import placed, weights_id
+from tasks.campaigns.placement import ANY, placed, weights_id
 from tasks.patience import patiently
 from tasks.show_results import Progress
 
@@ -145,11 +146,8 @@ def _sent(deployment: UUID, run: ExperimentOrder, dispatch: Dispatch, *, past: b
     )
     if past and found.state is not None and found.state.type.value in GONE:
         return _sent(deployment, run, dispatch.past(), past=True)
-    return Dispatch(**_fields(dispatch) | {"run_id": str(found.id)})
-
-
-def _fields(dispatch: Dispatch) -> dict[str, Any]:
-    return {name: getattr(dispatch, name) for name in Dispatch.__slots__}
+    queue = found.work_queue_name or ""  # of a run that is there already, another than it would get now
+    return replace(dispatch, run_id=str(found.id), host=queue if queue.startswith(HOST_PREFIX) else ANY)
 
 
 def run_name(run: ExperimentOrder, order: VariantOrder) -> str:
