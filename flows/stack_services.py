@@ -50,8 +50,8 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A process to keep running, and whether it is well. `grace_s`: what it may take to end. `is_ending`: whether it was
-    told to end by someone else, and waits, perhaps for ever, for its clients to go."""
+    """A process to keep running, and whether it is well. `grace_s`: what it may take to end. `is_ending`: whether it
+    was told to end by someone else, and waits, perhaps for ever, for its clients to go."""
 
     name: str
     argv: tuple[str, ...]
