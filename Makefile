@@ -56,8 +56,10 @@ stack: .venv/.stack  ## Prefect on PostgreSQL and Redis, MLflow on PostgreSQL, t
 stack-down: .venv/.stack  ## ends it; what it holds is kept
 	$(BIN)/dyno stack down
 
+STACK_TESTS ?= tests/stack tests/flows
+
 test-stack: .venv/.stack .venv/.dev  ## the stack for real: a matrix over two hosts, and what comes of kills and outages
-	$(BIN)/pytest tests/stack tests/flows -m stack
+	$(BIN)/pytest $(STACK_TESTS) -m stack
 
 ROUNDS ?= 5
 SEED ?= 1

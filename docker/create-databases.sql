@@ -1,1 +1,2 @@
 CREATE DATABASE mlflow OWNER dyno;
+CREATE DATABASE mlflow_auth OWNER dyno;

@@ -26,8 +26,11 @@ COPY requirements/stack.lock requirements/
 RUN .venv/bin/pip install --require-hashes -r requirements/stack.lock
 
 FROM ${PYTHON_IMAGE} AS run
+# llama.cpp's own threads, and the NUMA policy that CPU builds of vLLM and SGLang load.
+RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 libnuma1 && rm -rf /var/lib/apt/lists/*
 RUN groupadd --gid 1000 dyno && useradd --uid 1000 --gid dyno --create-home dyno && install -d -o dyno -g dyno /data
-ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 DYNO_HOME=/data DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 DYNO_HOME=/data DO_NOT_TRACK=true MLFLOW_DISABLE_TELEMETRY=true \
+    PREFECT_SERVER_ANALYTICS_ENABLED=false PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT=false PREFECT_CLI_COLORS=false
 WORKDIR /app
 USER dyno
 

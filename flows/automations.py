@@ -154,6 +154,6 @@ def registered(client: SyncPrefectClient, wanted: AutomationCore) -> Change:
 
 
 def _same(there: AutomationCore, wanted: AutomationCore) -> bool:
-    """Whether it is enabled is a person's choice."""
+    """Whether it is enabled is a person's choice. As JSON, the sets of a trigger would come in any order."""
     ours = {"name", "description", "trigger", "actions"}
-    return there.model_dump(mode="json", include=ours) == wanted.model_dump(mode="json", include=ours)
+    return there.model_dump(include=ours) == wanted.model_dump(include=ours)

@@ -4,11 +4,10 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
-from uuid import UUID
+from typing import Any
 
 from prefect import flow
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
@@ -25,15 +24,17 @@ from tasks.campaigns.campaign import Campaign
 from tasks.campaigns.comparison import Comparison, past_canaries, remember_canary
 from tasks.campaigns.home import Home
 from tasks.campaigns.ledger import Ledger, now
+from tasks.patience import shown
 from tasks.publish_comparison import publish_comparison
 from tasks.reporting.comparison_report import markdown_report
 from tasks.serve import is_there_already
+from tasks.show_results import Progress
 
 log = logging.getLogger("dyno.compare")
 
 PILOT, SECOND_PILOT = -1, -2
 
-Progress = Callable[[int, int], None]
+Told = Callable[[int, int], None]
 """Is told of the launches that a look needs how many there are, and how many in all."""
 
 
@@ -46,19 +47,19 @@ def compare_releases(order: ComparisonOrder, comparison_id: str) -> State[Any]:
     """Goes on where an earlier run of this comparison was stopped. The state is failed where the comparison is void,
     which says nothing of the release; the verdict lies in comparison.json, MLflow and an artifact of this run."""
     home = Home(Path(order.home))
-    progress = cast(UUID, create_progress_artifact(0.0, key="progress", description="no launch yet"))
+    progress = Progress()
 
     def told(made: int, whole: int) -> None:
-        update_progress_artifact(progress, 100 * made / whole, description=f"{made} of {whole} launches of this look")
+        progress.tell(100 * made / whole, f"{made} of {whole} launches of this look")
 
     result = _compare(order, Comparison(home.comparisons / comparison_id), home, told)
-    create_markdown_artifact(key="comparison", markdown=markdown_report(result), description=result.id)
+    shown(lambda: create_markdown_artifact(key="comparison", markdown=markdown_report(result), description=result.id))
     message = f"{result.verdict}: {result.reason}"
     return Failed(message=message) if result.verdict is ChangeVerdict.VOID else Completed(message=message)
 
 
 def _compare(
-    order: ComparisonOrder, comparison: Comparison, home: Home, told: Progress = lambda _made, _whole: None
+    order: ComparisonOrder, comparison: Comparison, home: Home, told: Told = lambda _made, _whole: None
 ) -> ComparisonResult:
     started_at, deadline = now(), time.monotonic() + (order.budget_s or float("inf"))
     hardware = order.systems[0].baseline.hardware
@@ -86,7 +87,7 @@ def _launch_for(
     comparison: Comparison,
     launches: list[LaunchResult],
     deadline: float,
-    told: Progress,
+    told: Told,
 ) -> None:
     """Adds every launch that the look needs and that is not there yet, system by system."""
     is_open = docket.open_systems(launches) if docket.judgements else {one.name for one in docket.order.systems}

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -28,12 +27,16 @@ from flows.cancelling import this_run_is_cancelled
 from flows.hosts import HOST_PREFIX, weights_variable
 from tasks.campaigns.dispatch import GONE, Dispatch, asked_id, next_step
 from tasks.campaigns.placement import placed, weights_id
-from tasks.patience import patiently, shown
+from tasks.patience import patiently
+from tasks.show_results import Progress
 
 log = logging.getLogger("dyno.pool")
 
 MEASURE = "measure-variant"
 """What the names of deployments begin with that measure one variant: one deployment a pool."""
+
+NAMED = " · "
+"""Is in each name that says what runs, and in none that Prefect makes up."""
 
 POLL_S = 2.0
 PAGE = 200
@@ -148,7 +151,7 @@ def _fields(dispatch: Dispatch) -> dict[str, Any]:
 
 def run_name(run: ExperimentOrder, order: VariantOrder) -> str:
     """What runs, in a line."""
-    return f"{order.variant.label} · {run.experiment}-{run.campaign}"
+    return f"{order.variant.label}{NAMED}{run.experiment}-{run.campaign}"
 
 
 def _waited_for(
@@ -162,31 +165,17 @@ def _waited_for(
     """`open_` is at all times what has not ended."""
     lost: dict[str, str] = {}
     whole, told = len(open_), 0
-    progress = _progress(None, 0, whole, lost)
+    progress = Progress()
+    progress.tell(0, f"0 of {whole} variants")
     while open_:
         # Twice is as good as once: a run that was sent has a key, by which the second asking finds it.
         open_[:] = patiently(lambda: _looked_after(client, deployment, run, pool, open_, attempts, lost))
         if (ended := whole - len(open_)) != told:
             told = ended
-            progress = _progress(progress, ended, whole, lost)
+            progress.tell(100 * ended / whole, f"{ended} of {whole} variants, {len(lost)} lost")
         if open_:
             time.sleep(POLL_S)
     return lost
-
-
-def _progress(artifact: UUID | None, ended: int, whole: int, lost: dict[str, str]) -> UUID | None:
-    """Shows how far it is; the artifact, where there is one."""
-    share, told = 100 * ended / whole, f"{ended} of {whole} variants, {len(lost)} lost"
-    made: list[UUID] = [artifact] if artifact else []
-
-    def show() -> None:
-        if made:
-            update_progress_artifact(made[0], share, description=told)
-        else:
-            made.append(cast(UUID, create_progress_artifact(share, key="progress", description=told)))
-
-    shown(show)
-    return made[0] if made else None
 
 
 def _looked_after(

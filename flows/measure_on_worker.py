@@ -7,10 +7,12 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 
 from experiments.errors import PublishError
 from experiments.schema.order import ExperimentOrder, VariantOrder
 from flows.diagnosis import know_bandwidth
+from flows.fan_out import NAMED, run_name
 from flows.fleet import minded_by_fleet
 from flows.hosts import alone_on_host, remember_weights
 from flows.measure_variant import campaign_of, measure_variant
@@ -26,7 +28,15 @@ PAUSES_S = (0.0, 15.0, 30.0, 60.0)
 """Before each try to reach MLflow at the end of a run. The host measures nothing meanwhile."""
 
 
-@flow(name="measure-on-worker", persist_result=False)
+def worker_run_name() -> str:
+    """As whoever sent it named it; of a run that is started by hand, what runs."""
+    if NAMED in (name := str(flow_run.name or "")):
+        return name
+    run = ExperimentOrder.model_validate(flow_run.parameters["run"])
+    return run_name(run, VariantOrder.model_validate(flow_run.parameters["order"]))
+
+
+@flow(name="measure-on-worker", flow_run_name=worker_run_name, persist_result=False)
 def measure_on_worker(run: ExperimentOrder, order: VariantOrder) -> State[Any]:
     """Measures the cells of one variant, alone on this host, and tells MLflow. The run's home is this worker's own.
 

@@ -2,8 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
+from uuid import UUID
 
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 
 from experiments.schema.result import CellResult
 from tasks.campaigns.campaign import Campaign
@@ -11,6 +19,23 @@ from tasks.campaigns.home import Home
 from tasks.patience import shown
 from tasks.reporting.tables import result_rows
 from tasks.track import tracking_store
+
+
+class Progress:
+    """A bar of the run that it is told in; made when it is first told."""
+
+    def __init__(self) -> None:
+        self._artifact: UUID | None = None
+
+    def tell(self, percent: float, text: str) -> None:
+        """How far it is, and of what."""
+        shown(lambda: self._show(percent, text))
+
+    def _show(self, percent: float, text: str) -> None:
+        if self._artifact is None:
+            self._artifact = cast(UUID, create_progress_artifact(percent, key="progress", description=text))
+        else:
+            update_progress_artifact(self._artifact, percent, description=text)
 
 
 def show_results(results: Sequence[CellResult], campaign: Campaign) -> None:

@@ -41,7 +41,7 @@ def main(fd: int, pidfile: str, grace_s: float, ending: dict[str, list[str]], co
         return 127
     _write_aside(pidfile, str(child.pid))
     while not (_owner_is_gone(fd) or child.poll() is not None):
-        pass
+        _reap_adopted(child.pid)
     for name in ("stop", "tell", "remove"):
         _run(ending.get(name, []), grace_s, is_heard=name == "tell")
     _end_descendants(grace_s)
@@ -129,6 +129,13 @@ def _end_descendants(grace_s: float) -> None:
             time.sleep(0.02)
         if not _descendants():
             return
+
+
+def _reap_adopted(own_child: int) -> None:
+    """Orphans of a long-lived CMD that have ended become this process's to bury; CMD's own end is for poll to see."""
+    with contextlib.suppress(ChildProcessError, AttributeError):  # macOS has no waitid, and no adoption either
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != own_child:
+            os.waitpid(ended.si_pid, os.WNOHANG)
 
 
 def _reap() -> None:

@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,61 @@ def event_is_known(server: dict[str, str]) -> bool:
     told = {"filter": {"event": {"name": ["dyno.engine.released"]}}}
     answer = httpx.post(f"{server['PREFECT_API_URL']}/events/filter", json=told, timeout=30.0)
     return bool(answer.json()["total"])
+
+
+class Inbox(ThreadingHTTPServer):
+    """What a team's chat would be told."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Post)
+        self.told: list[str] = []
+
+
+class Post(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        assert isinstance(self.server, Inbox)
+        self.server.told.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing is printed."""
+
+
+JUDGE = """
+import sys
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from experiments.schema.comparison import ComparisonResult
+from flows.announcing import announce_verdict
+if sys.argv[1] == "save":
+    told = {"text": "{{subject}}: {{body}}"}
+    CustomWebhookNotificationBlock(name="team", url=sys.argv[2], method="POST", json_data=told).save("team")
+for verdict in ("improved", "undecided", "regressed") if sys.argv[1] == "tell" else ():
+    announce_verdict(ComparisonResult(
+        id=f"vllm-1-2-{verdict}", engine="vllm", from_version="0.32.0", to_version="0.33.0", experiment="almanac",
+        method_version="2", verdict=verdict, reason="of 12 figures 3 " + verdict, ended_at="2026-11-21T10:00:00+00:00",
+        mlflow_run_id="c0ffee",
+    ))
+"""
+
+
+def test_a_regression_and_no_other_verdict_is_told_to_the_block_that_was_named(
+    server: dict[str, str], first: dict[str, Any]
+) -> None:
+    with Inbox() as inbox:
+        threading.Thread(target=inbox.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{inbox.server_port}/hook"
+        assert run(server, sys.executable, "-c", JUDGE, "save", url).returncode == 0
+        found = deployed(server, "--notify", "custom-webhook/team")
+        assert {one["change"] for one in found["automations"]} == {"unchanged", "made"}
+        done = run(server, sys.executable, "-c", JUDGE, "tell")
+        assert done.returncode == 0, done.stderr
+        until(lambda: inbox.told)
+        (text,) = inbox.told
+        inbox.shutdown()
+    for word in ("vllm 0.33.0 regressed", "0.32.0 to 0.33.0 on almanac", "of 12 figures 3 regressed", "c0ffee"):
+        assert word in text
 
 
 SECRET = """

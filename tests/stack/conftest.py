@@ -216,7 +216,9 @@ def running_stack(environments: Path) -> Iterator[Stack]:
     try:
         done = subprocess.run([*command, "up"], env=env, capture_output=True, text=True, check=False, timeout=600)
         assert done.returncode == 0, done.stderr
-        yield Stack(home)
+        stack = Stack(home)
+        with stack.api:
+            yield stack
     finally:
         with_state = home / "stack" / "state.json"
         if with_state.exists():

@@ -148,7 +148,7 @@ def test_a_release_is_compared_judged_and_in_mlflow(stack: Stack, tmp_path: Path
     assert tagged["dyno.comparison"] == result["id"]
     assert tagged["status"] == "FINISHED"
     verdict = f"dyno.comparison.{result['verdict']}"
-    assert stack.post("/events/filter", {"filter": {"event": {"name": [verdict]}}})["total"] == 1
+    until(lambda: stack.post("/events/filter", {"filter": {"event": {"name": [verdict]}}})["total"] == 1)
     assert len(stack.post("/flow_runs/filter", asked)) == 1
     assert nothing_runs(stack.host("host-a"))
     assert nothing_runs(stack.host("host-b"))

@@ -177,3 +177,42 @@ def test_an_exit_status_is_handed_on(tmp_path: Path) -> None:
     ) as process:
         assert until(lambda: process.exit_status() == 7)
         assert process.log_tail() == "last words"
+
+
+ORPHANS = """
+import subprocess, sys, time
+leave = "import subprocess; subprocess.Popen(['sleep', '0.2'], start_new_session=True)"
+for _ in range(3):
+    subprocess.run([sys.executable, "-c", leave])
+print("left", flush=True)
+time.sleep(600)
+"""
+
+
+def test_orphans_that_end_do_not_pile_up_while_the_server_lives(tmp_path: Path) -> None:
+    """A worker runs for months; each flow of it that is killed leaves some."""
+    with guarded_process(
+        [sys.executable, "-c", ORPHANS], env={"PATH": "/usr/bin:/bin"}, log=tmp_path / "log",
+        leases=tmp_path / "leases", what="a worker", grace_s=0.2,
+    ) as process:  # fmt: skip
+        assert until(lambda: "left" in (tmp_path / "log").read_text())
+        guard = parent_of(int(next(tmp_path.glob("leases/*.pid")).read_text()))
+        assert until(lambda: children_of(guard) == 1)
+        assert process.exit_status() is None
+
+
+def status_fields(pid: str) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return []
+
+
+def parent_of(pid: int) -> int:
+    return int(status_fields(str(pid))[1])
+
+
+def children_of(pid: int) -> int:
+    """Ended ones that nobody has waited for included."""
+    fields = [status_fields(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+    return sum(len(one) > 1 and int(one[1]) == pid for one in fields)
