@@ -290,7 +290,7 @@ def wait_for_end(one: Round) -> None:
         if one.client.returncode is None:
             one.violated("the client does not end")
             one.client.kill()
-    if not within(ENDS_WITHIN_S, lambda: not unfinished(one.stack) and not goes_on(one)):
+    if not within(ENDS_WITHIN_S, lambda: not goes_on(one) and not unfinished(one.stack)):
         one.violated(f"runs that do not end: {unfinished(one.stack)}")
     one.done.append(f"ended after {time.monotonic() - began:.0f} s")
 
