@@ -107,7 +107,7 @@ def _sweep(
     dataset = download_dataset(cell.workload.prompts, Home(Path(run.home)).artifacts)
     plan = trial_plan(ledger, cell, server, tokenizer, dataset)
     with ledger.during("warm up"):
-        preflight, rps = warm_up(plan, here, pool, run.load_plan.warm_up)
+        preflight, rps = warm_up(plan, here, pool, run.load_plan.warm_up, server.check_alive)
     done: list[PointResult] = []
     with ledger.during("load sweep"):
         while (point := next_point(cell.workload.name, done, rps)) is not None:

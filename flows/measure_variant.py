@@ -289,7 +289,7 @@ def _measure_round(
     run, (number, done) = ledger.run, unfinished
     folder = ledger.campaign.launch_folder(cell.cell_id, ledger.launch)
     with ledger.during("warm up"):
-        preflight, rps = warm_up(plan, folder, pool, run.load_plan.warm_up)
+        preflight, rps = warm_up(plan, folder, pool, run.load_plan.warm_up, server.check_alive)
     with ledger.during("load sweep"):
         while True:
             point = next_point(run.load_plan, done, slos=run.slos, warm_up_rps=rps, launch=ledger.launch)

@@ -106,11 +106,12 @@ class Supervisor:
 
     def _look_at(self, one: Running) -> None:
         status = one.process.exit_status()
-        if status is None:
+        if status is None and not one.service.is_ending():
             return
+        how = "was told to end" if status is None else f"ended with {status}"
         lived_s = time.monotonic() - one.started_at
         one.pause_s = 1.0 if lived_s > STEADY_S else min(2 * one.pause_s, LONGEST_PAUSE_S)
-        log.warning("%s ended with %s: starting it again in %.0f s", one.service.name, status, one.pause_s)
+        log.warning("%s %s: starting it again in %.0f s", one.service.name, how, one.pause_s)
         one.ends.close()
         one.due_at = time.monotonic() + one.pause_s
 

@@ -50,13 +50,15 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A process to keep running, and whether it is well. `grace_s`: what it may take to end."""
+    """A process to keep running, and whether it is well. `grace_s`: what it may take to end. `is_ending`: whether it
+    was told to end by someone else, and waits, perhaps for ever, for its clients to go."""
 
     name: str
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(repr=False)
     is_well: Callable[[], bool]
     grace_s: float = 5.0
+    is_ending: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +239,18 @@ def postgres(stack: Stack) -> Service:
     def is_well() -> bool:
         return subprocess.run(ask, check=False, capture_output=True).returncode == 0
 
-    return Service("postgres", tuple(as_database_user(argv)), servers_environment(), is_well, grace_s=20.0)
+    def is_ending() -> bool:
+        return is_stopping(stack.folder / "postgres" / "postmaster.pid")
+
+    argv = as_database_user(argv)
+    return Service("postgres", tuple(argv), servers_environment(), is_well, grace_s=20.0, is_ending=is_ending)
+
+
+def is_stopping(lock_file: Path) -> bool:
+    """What PostgreSQL says of itself in the eighth line: ready, starting, stopping."""
+    with contextlib.suppress(OSError, IndexError):
+        return lock_file.read_text().splitlines()[7].strip() == "stopping"
+    return False
 
 
 def redis(stack: Stack) -> Service:

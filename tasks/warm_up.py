@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,9 +29,12 @@ FOLDER, FILE = "warm-up", "warm-up.json"
 
 
 @task(name="warm up", task_run_name="warm up {plan.workload.name}", cache_policy=NO_CACHE)
-def warm_up(plan: TrialPlan, folder: Path, pool: Pool, how: WarmUp) -> tuple[Preflight, float]:
+def warm_up(
+    plan: TrialPlan, folder: Path, pool: Pool, how: WarmUp, check_alive: Callable[[], None] = lambda: None
+) -> tuple[Preflight, float]:
     """What the server honours, and the rate that it answered at, in rps, once its throughput was steady or the time
-    was spent. Raises InputError where the model is not made for so long a request: some engines answer all the same."""
+    was spent. Raises InputError where the model is not made for so long a request: some engines answer all the same;
+    and what `check_alive` raises after a round in which the server has ended."""
     if plan.tokenizer is not None:
         check_context(plan.workload, context_length(plan.tokenizer))
     preflight = run_preflight(plan)
@@ -48,6 +52,7 @@ def warm_up(plan: TrialPlan, folder: Path, pool: Pool, how: WarmUp) -> tuple[Pre
             seed=_seed(plan, windows),
         )
         records = run_trial(round_plan, preflight, out_dir=folder / FOLDER, pool=pool)
+        check_alive()
         table = read_records(records.parquet)
         window = (records.window_start_ns, records.window_end_ns)
         windows += tokens_per_window(table, window, seconds=how.window_seconds)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows.stack import Running, Supervisor, stop_stack
-from flows.stack_services import Service
+from flows.stack_services import Service, is_stopping
 from tasks.campaigns.home import Home
 from tasks.serving.lease import identify, take_lease
 
@@ -85,6 +85,30 @@ def test_a_disk_that_is_full_ends_no_supervisor(supervisor: Supervisor, home: Ho
     home.leases.unlink()
     (home.root / "aside").rename(home.leases)
     kept_until(supervisor, lambda: supervisor.running[0].restarts == 1)
+
+
+def test_a_service_that_was_told_to_end_and_waits_for_its_clients_is_helped_along(home: Home) -> None:
+    """As PostgreSQL after a SIGTERM, which serves those who are connected and nobody else."""
+    marker = home.root / "stopping"
+    keeps = Supervisor(home, lambda _running: None)
+    keeps.start(Service("deaf", WAITS, os.environ, lambda: True, grace_s=0.2, is_ending=marker.exists))
+    until(keeps.running[0].process.learn_session)
+    first = keeps.running[0].process.session
+    marker.touch()
+    keeps.keep()
+    marker.unlink()
+    kept_until(keeps, lambda: keeps.running[0].restarts == 1)
+    assert first is not None
+    assert identify(first) is None
+    keeps.stop()
+
+
+@pytest.mark.parametrize(("word", "is_so"), [("stopping", True), ("ready   ", False), ("starting", False)])
+def test_postgresql_says_itself_that_it_stops(tmp_path: Path, word: str, is_so: bool) -> None:
+    lock = tmp_path / "postmaster.pid"
+    assert not is_stopping(lock)
+    lock.write_text(f"1\n/data\n1700000000\n5432\n\n127.0.0.1\n  1 2\n{word}\n")
+    assert is_stopping(lock) is is_so
 
 
 def test_down_ends_what_a_killed_supervisor_left(home: Home) -> None:

@@ -56,7 +56,6 @@ VICTIMS = (
 )
 COMES_AND_GOES = frozenset({"engine", "guard", "flow", "matrix-flow", "taker"})
 FINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
-SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)
 ENDS_WITHIN_S = 600.0
 SETTLES_WITHIN_S = 150.0
 """Slots that a killed holder had, and services that are started again."""
@@ -220,7 +219,7 @@ def guards(store: Path, *, exactly: bool = False) -> list[int]:
     return random.sample(found, len(found)) if exactly else found
 
 
-def hit(one: Round, victim: str, rng: random.Random) -> None:
+def hit(one: Round, victim: str, rng: random.Random, signals: Sequence[str]) -> None:
     """Kills it, or notes that there was nothing to kill."""
     one.kept |= {file: file.read_bytes() for file in measured_files(one)}
     if victim == "cancel":
@@ -228,7 +227,7 @@ def hit(one: Round, victim: str, rng: random.Random) -> None:
             attempted(lambda run=run: one.stack.cancel(run), None)  # type: ignore[misc]
         one.done.append("cancel" if one.runs else "cancel (nothing)")
         return
-    number = signal.SIGKILL if victim in ("supervisor", "taker") else rng.choice(SIGNALS)
+    number = signal.SIGKILL if victim in ("supervisor", "taker") else signal.Signals[f"SIG{rng.choice(signals)}"]
     found = awaited(one, victim, rng)
     for pid in found:
         with contextlib.suppress(ProcessLookupError):
@@ -291,7 +290,7 @@ def wait_for_end(one: Round) -> None:
         if one.client.returncode is None:
             one.violated("the client does not end")
             one.client.kill()
-    if not within(ENDS_WITHIN_S, lambda: not unfinished(one.stack) and not goes_on(one)):
+    if not within(ENDS_WITHIN_S, lambda: not goes_on(one) and not unfinished(one.stack)):
         one.violated(f"runs that do not end: {unfinished(one.stack)}")
     one.done.append(f"ended after {time.monotonic() - began:.0f} s")
 
@@ -442,7 +441,7 @@ def play(number: int, stack: Stack, folder: Path, args: argparse.Namespace) -> R
     one.done.append(f"{wait_s:.0f} s")
     time.sleep(wait_s)
     for victim in victims:
-        hit(one, victim, rng)
+        hit(one, victim, rng, args.signals)
         time.sleep(rng.uniform(0, 3))
     wait_for_end(one)
     check(one)
@@ -480,6 +479,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=1, help="number of the first round")
     parser.add_argument("--victims", nargs="+", choices=VICTIMS, default=VICTIMS)
+    parser.add_argument("--signals", nargs="+", choices=("KILL", "TERM"), default=("KILL", "KILL", "TERM"))
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--longest-wait", type=float, default=70.0, metavar="SECONDS")
     args = parser.parse_args(words)

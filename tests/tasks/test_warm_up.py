@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.errors import ServerDied
 from experiments.schema.conversation import Conversation
 from experiments.schema.load import WarmUp
 from experiments.schema.result import WarmUpResult
@@ -42,6 +43,22 @@ def test_an_engine_too_slow_to_tell_is_measured_after_the_cap_and_it_says_so(tmp
     result = warmed(tmp_path, "late", WarmUp(max_seconds=0.5, window_seconds=0.2))
     assert not result.is_steady
     assert result.seconds >= 0.5
+
+
+def test_a_server_that_died_is_not_warmed_up_until_the_time_is_spent(tmp_path: Path) -> None:
+    looked = []
+
+    def check_alive() -> None:
+        looked.append("once")
+        if len(looked) == 2:
+            raise ServerDied("it was killed")
+
+    how = WarmUp(max_seconds=60, window_seconds=0.2, windows=200)
+    with FakeEngine() as engine, Pool() as pool:
+        asked = replace(plan(engine.url, prompt_tokens=8, output_tokens=4), processes=1)
+        with pytest.raises(ServerDied, match="it was killed"):
+            warm_up.fn(asked, tmp_path, pool, how, check_alive)
+    assert len(looked) == 2
 
 
 def test_a_launch_that_was_not_warmed_up_has_no_result(tmp_path: Path) -> None:
