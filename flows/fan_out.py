@@ -206,7 +206,7 @@ def _looked_after(
         elif step == "lost":
             lost[one.order.variant.id] = _words(run_now)
         else:
-            log.info("%s: %s", run_name(run, one.order), _words(run_now))
+            log.info("%s: %s", run_name(run, one.order), _ended(run_now))
     return left
 
 
@@ -273,6 +273,10 @@ def _step_of(run: FlowRun, host_is_there: bool, tries_left: int, others_idle: bo
 
 def _ui(client: SyncPrefectClient) -> str:
     return without_password(str(client.api_url)).rstrip("/").removesuffix("/api")
+
+
+def _ended(run: FlowRun | None) -> str:
+    return str(run.state.name).lower() if run is not None and run.state is not None else "ended"
 
 
 def _words(run: FlowRun | None) -> str:
