@@ -276,7 +276,7 @@ def measuring(store: Store) -> bool:
     return any((store.folder / "home/campaigns").glob("tiny/1/*/launch-1/*/trial.json"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.engines)])
 def test_being_stopped_leaves_nothing_running_and_keeps_what_is_done(
     number: signal.Signals, tmp_path: Path, xllamacpp: Environment, environments: Path
 ) -> None:
