@@ -249,7 +249,8 @@ def test_what_fails_is_a_cell_with_stage_and_cause_and_the_others_go_on(
     retried = store.dyno("retry", "tiny.yaml")
     assert retried.returncode == 3
     assert "left: llama_cpp 2026.10.11549 · tiny · q8_0 on long-in: bad_flag at launch" in retried.stderr
-    assert "nothing to measure: 3 cells are kept" in retried.stderr
+    is_valid = ("invalid", "") not in cells  # which the machine decides; a cell that is not is measured once more
+    assert ("nothing to measure: 3 cells are kept" in retried.stderr) == is_valid
 
 
 def until(is_true: Callable[[], object], limit_s: float = 90.0) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.serving.lease import identify, is_alive
 from tests.stack.conftest import (
     EXPERIMENT,
     Stack,
@@ -189,9 +190,10 @@ def test_the_stack_ends_whole(stack: Stack) -> None:
     """And starts again with what it held."""
     measured = {"deployments": {"name": {"any_": ["measure-variant"]}}}
     held = stack.post("/flow_runs/filter", measured)
-    pids = [one["pid"] for one in stack.status().values()]
+    ran = {name: identify(one["pid"]) for name, one in stack.status().items()}
+    assert None not in ran.values()
     assert stack.dyno("stack", "down").returncode == 0
-    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert [name for name, one in ran.items() if one is not None and is_alive(one)] == []
     assert stack.dyno("stack", "status").returncode == 3
     again = stack.dyno("stack", "up")
     assert again.returncode == 0, again.stderr
