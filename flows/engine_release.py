@@ -15,7 +15,7 @@ from experiments.schema.comparison import ChangeVerdict, ComparisonResult
 from experiments.schema.experiment import Experiment
 from experiments.schema.requests import ReleaseRequest
 from flows.announcing import announce_verdict
-from flows.comparing import comparison_order, run_comparison
+from flows.comparing import comparison_order, looks_from, run_comparison
 from flows.fleet import fleet_experiments, minded_by_fleet
 from flows.hosts import alone_on_host
 from flows.measure_on_worker import tell_mlflow
@@ -89,7 +89,7 @@ def _judged(experiment: Experiment, request: ReleaseRequest, baseline: str, home
         engine=request.engine,
         baseline={"engine_version": baseline},
         candidate={"engine_version": request.version},
-        looks=(request.launches, request.launches * 3 // 2, request.launches * 2),
+        looks=looks_from(request.launches, escalate=True),
         margin=request.margin,
         canary=request.canary,
         budget_s=60 * request.budget_minutes if request.budget_minutes is not None else None,
